@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gencap::{Plan, Profile};
-use synscope::engine::{Options, analyze};
+use synscope::engine::{AnalysisOptions, analyze};
 
 /// Bytes of each capture.
 const SIZE: u64 = 20_000_000;
@@ -26,7 +26,7 @@ fn whole(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(packets));
         // 0 threads: one per core.
         for (name, threads) in [("one thread", 1), ("all cores", 0)] {
-            let options = Options { threads, ..Options::default() };
+            let options = AnalysisOptions { threads, ..AnalysisOptions::default() };
             let inputs = [path.clone()];
             group.bench_function(format!("{profile}/{name}"), |bencher| {
                 bencher.iter(|| {

@@ -13,11 +13,11 @@ use crate::decode::segment::{PacketId, Segment};
 use crate::decode::{Decoded, decode_contained};
 use crate::model::{Finding, Report};
 use crate::redact::Rewriter;
-use crate::report::pcapng::{self, Writer};
+use crate::report::pcapng::{self, PcapngWriter};
 
 /// Which packets are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum ExtractScope {
     /// Those that findings name.
     Evidence,
     /// All of their connections.
@@ -34,7 +34,7 @@ pub struct Selection<'r> {
     /// The findings whose packets are wanted.
     pub chosen: &'r [&'r Finding],
     /// Which of them.
-    pub extent: Scope,
+    pub extent: ExtractScope,
     /// How the packets were changed, one sentence.
     pub notice: &'r str,
 }
@@ -50,7 +50,7 @@ pub fn write(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let comments = comments(order);
-    let around = Around::of(order);
+    let around = ContextPackets::of(order);
     let about = format!(
         "Packets of {} findings, extracted from {}. {} Comments say which finding a packet belongs to, what it shows, \
          and its number in the original capture.",
@@ -58,7 +58,7 @@ pub fn write(
         order.report.captures.iter().map(|capture| capture.path.as_str()).collect::<Vec<_>>().join(", "),
         order.notice
     );
-    let mut writer = Writer::new(out, &about)?;
+    let mut writer = PcapngWriter::new(out, &about)?;
     let mut interfaces: HashMap<(u16, u8, LinkType), u32> = HashMap::new();
     let (mut block, mut bytes) = (Block::default(), Vec::new());
     while source.next_block(&mut block) {
@@ -149,35 +149,35 @@ fn other_names(finding: &Finding, name: &str) -> String {
 }
 
 /// Both ends of a connection, the smaller first.
-pub(crate) type Ends = (SocketAddr, SocketAddr);
+pub(crate) type AddressPair = (SocketAddr, SocketAddr);
 
-pub(crate) fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+pub(crate) fn ends(a: SocketAddr, b: SocketAddr) -> AddressPair {
     (a.min(b), a.max(b))
 }
 
 /// Packets written besides the evidence.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Around {
-    pub connections: HashSet<Ends>,
+pub(crate) struct ContextPackets {
+    pub connections: HashSet<AddressPair>,
     pub listeners: HashSet<SocketAddr>,
 }
 
-impl Around {
-    fn of(order: &Selection<'_>) -> Around {
-        let mut around = Around::default();
+impl ContextPackets {
+    fn of(order: &Selection<'_>) -> ContextPackets {
+        let mut around = ContextPackets::default();
         for finding in order.chosen {
             let own = (finding.client, finding.server);
             let other = finding.also_known_as.as_ref();
             let other = other.map(|names| (Some(names.client), Some(names.server)));
             for (client, server) in [Some(own), other].into_iter().flatten() {
                 match order.extent {
-                    Scope::Evidence => {}
-                    Scope::Connections => {
+                    ExtractScope::Evidence => {}
+                    ExtractScope::Connections => {
                         around
                             .connections
                             .extend(client.zip(server).map(|(client, server)| ends(client, server)));
                     }
-                    Scope::Listeners => around.listeners.extend(server),
+                    ExtractScope::Listeners => around.listeners.extend(server),
                 }
             }
         }

@@ -71,7 +71,7 @@ pub fn on_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 }
 
 /// From now on a panic of this thread is contained in another one, to which it must come back.
-pub fn work_for_another() {
+pub fn forward_panics() {
     DEPTH.set(1);
     WORKS_FOR_ANOTHER.set(true);
 }
@@ -110,7 +110,7 @@ pub(crate) mod trap {
 
     /// A step of the work.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum Place {
+    pub enum FaultPlace {
         /// The detector of this kind.
         Detector(Kind),
         /// What the capture as a whole does to a finding.
@@ -143,26 +143,26 @@ pub(crate) mod trap {
     pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
     /// A client with this address and port makes the program fail at `place`.
-    pub fn port(place: Place) -> u16 {
+    pub fn port(place: FaultPlace) -> u16 {
         match place {
-            Place::Detector(kind) => 40_000 + kind as u16,
-            Place::Weighing => 41_000,
-            Place::Writing => 41_001,
-            Place::Grouping => 41_002,
-            Place::Listeners => 41_003,
-            Place::Failures => 41_004,
-            Place::Settings => 41_005,
-            Place::HostFacts => 41_006,
-            Place::Pair => 41_007,
-            Place::Live => 41_008,
-            Place::Open => 41_009,
-            Place::Look => 41_010,
-            Place::Report => 41_011,
+            FaultPlace::Detector(kind) => 40_000 + kind as u16,
+            FaultPlace::Weighing => 41_000,
+            FaultPlace::Writing => 41_001,
+            FaultPlace::Grouping => 41_002,
+            FaultPlace::Listeners => 41_003,
+            FaultPlace::Failures => 41_004,
+            FaultPlace::Settings => 41_005,
+            FaultPlace::HostFacts => 41_006,
+            FaultPlace::Pair => 41_007,
+            FaultPlace::Live => 41_008,
+            FaultPlace::Open => 41_009,
+            FaultPlace::Look => 41_010,
+            FaultPlace::Report => 41_011,
         }
     }
 
     /// Fails if `host` is the one for that.
-    pub fn spring(place: Place, host: Option<Host>) {
+    pub fn spring(place: FaultPlace, host: Option<Host>) {
         let fatal = host.is_some_and(|host| host.address.ip() == ADDRESS && host.port == port(place));
         assert!(!fatal, "{place:?}, as a test wants it");
     }

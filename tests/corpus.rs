@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use support::{CORE, analyze, claim};
-use synscope::engine::{Options, analyze as analyze_with};
+use synscope::engine::{AnalysisOptions, analyze as analyze_with};
 use synscope::model::{Certainty, Kind, Report};
 
 /// A row of the table.
@@ -116,7 +116,7 @@ fn core_kinds_are_found_where_they_are_and_nowhere_else_in_the_corpus() {
     let folder = support::outside("SYNSCOPE_CORPUS", "corpus");
     let mut surprises = Vec::new();
     for row in table(&folder) {
-        let outcome = analyze_with(&[folder.join(&row.file)], &Options::default(), &mut |_| ());
+        let outcome = analyze_with(&[folder.join(&row.file)], &AnalysisOptions::default(), &mut |_| ());
         let report = outcome.expect("every file of the corpus is a capture").report;
         for (kind, n) in kinds(&report).into_iter().filter(|(kind, _)| CORE.contains(kind)) {
             let expected =
@@ -157,7 +157,7 @@ fn what_is_known_of_a_capture_is_said_in_the_corpus() {
     let folder = support::outside("SYNSCOPE_CORPUS", "corpus");
     let mut wrong = Vec::new();
     for (file, due, silent) in KNOWN {
-        let report = analyze_with(&[folder.join(file)], &Options::default(), &mut |_| ());
+        let report = analyze_with(&[folder.join(file)], &AnalysisOptions::default(), &mut |_| ());
         let found = kinds(&report.expect("it can be read").report);
         wrong
             .extend(due.iter().filter(|k| !found.contains_key(k)).map(|k| format!("{file}: {k} is missing")));

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use synscope::engine::{self, Options};
+use synscope::engine::{self, AnalysisOptions};
 use synscope::host::snapshot::SCHEMA;
 use synscope::host::{HostFacts, Snapshot};
 use synscope::model::{Certainty, Finding, Kind, Report, Vantage};
@@ -116,7 +116,12 @@ impl Run {
 
     fn analyze(&self, capture: &Value, host: Option<HostFacts>) -> Report {
         let path = self.folder.join(capture["file"].as_str().expect("a file name"));
-        let options = Options { host, half_close_after: Span::secs(2), threads: 1, ..Options::default() };
+        let options = AnalysisOptions {
+            host,
+            half_close_after: Span::secs(2),
+            threads: 1,
+            ..AnalysisOptions::default()
+        };
         engine::analyze(&[path], &options, &mut |_| ()).expect("a readable capture").report
     }
 }

@@ -19,7 +19,7 @@ use redaction::rewritten;
 use serde_json::Value;
 use stacks::{Choices, Frame, frame};
 use synscope::decode::Decoded;
-use synscope::redact::{Key, Pseudonyms, Rewriter};
+use synscope::redact::{PseudonymKey, Pseudonyms, Rewriter};
 
 fn synscope(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_synscope"))
@@ -119,7 +119,7 @@ fn fuzzed() -> Vec<Fuzzed> {
 /// After an intended change, `SYNSCOPE_UPDATE=1` renews their decoded forms.
 #[test]
 fn packets_that_fuzzing_found_are_read_as_before() {
-    let mut rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])));
+    let mut rewriter = Rewriter::redacting(Pseudonyms::new(&PseudonymKey::new([7; PseudonymKey::BYTES])));
     let mut written = String::from(
         "# Packets found by fuzzing: name, link type, length on the wire, decoded form, bytes.\n",
     );
@@ -212,7 +212,7 @@ fn stacks_that_are_not_broken_hold_their_segment() {
 /// Neither ends the program, and redaction does not mend a malformed packet.
 #[test]
 fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_them() {
-    let key = Key::new([7; Key::BYTES]);
+    let key = PseudonymKey::new([7; PseudonymKey::BYTES]);
     let mut rewriter = Rewriter::redacting(Pseudonyms::new(&key));
     let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
     let mut counts = [0; 3];

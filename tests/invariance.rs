@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use support::altered::{self, Frame, Scratch, Swap, Unit};
 use support::truth::{Worth, score};
 use support::{CORE, Case, analyze, analyze_all, cases, claim, claims, json, options};
-use synscope::engine::{self, Options};
+use synscope::engine::{self, AnalysisOptions};
 use synscope::model::{Certainty, Finding, Report};
 
 /// A capture of each case: the server's where there is one.
@@ -61,7 +61,7 @@ fn judgements(report: &Report) -> Vec<String> {
 fn the_number_of_threads_changes_no_byte() {
     for (case, _, path) in captures() {
         let with = |threads| {
-            let options = Options { threads, ..options() };
+            let options = AnalysisOptions { threads, ..options() };
             json(&analyze_all(std::slice::from_ref(&path), &options).report)
         };
         let one = with(1);
@@ -82,7 +82,8 @@ fn a_file_read_in_parts_is_the_stream_read_in_turn() {
         let zst = zstd::bulk::compress(&bytes, 1).expect("memory can be written");
         let (file, compressed) = (scratch.write("file", &bytes), scratch.write("compressed", &zst));
         let with = |path: &PathBuf, threads| {
-            let report = analyze_all(std::slice::from_ref(path), &Options { threads, ..options() }).report;
+            let report =
+                analyze_all(std::slice::from_ref(path), &AnalysisOptions { threads, ..options() }).report;
             assert!(report.summary.packets > 9_000 && !report.findings.is_empty());
             json(&support::without_files(report)).replace(&path.display().to_string(), "")
         };

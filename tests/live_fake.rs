@@ -14,9 +14,9 @@ use support::{Case, analyze, cases, claims, options, outside};
 use synscope::capture::LinkType;
 use synscope::capture::feed::Feed;
 use synscope::engine::Analysis;
-use synscope::live::event::Event;
+use synscope::live::event::LiveEvent;
 use synscope::live::log::TextLog;
-use synscope::live::run::Until;
+use synscope::live::run::EndCondition;
 use synscope::live::watch::Setup;
 use synscope::model::{Certainty, Finding, Kind, Report};
 use synscope::report::terminal::Look;
@@ -74,8 +74,8 @@ impl Said {
         assert_eq!(without_names(outcome.report.findings), without_names(expected.findings), "{name}");
         for event in &told.events {
             match event {
-                Event::Opened { .. } => self.opened += 1,
-                Event::Withdrawn { finding, .. } => self.withdrawn.push(format!("{name} {finding}")),
+                LiveEvent::Opened { .. } => self.opened += 1,
+                LiveEvent::Withdrawn { finding, .. } => self.withdrawn.push(format!("{name} {finding}")),
                 _ => {}
             }
         }
@@ -89,20 +89,20 @@ impl Said {
 }
 
 /// What stands after all events.
-fn replay(events: &[Event]) -> Vec<String> {
+fn replay(events: &[LiveEvent]) -> Vec<String> {
     let mut standing: BTreeMap<&str, String> = BTreeMap::new();
     for event in events {
         match event {
-            Event::Opened { finding, .. } => {
+            LiveEvent::Opened { finding, .. } => {
                 let known = standing.insert(&finding.id, support::claim(finding));
                 assert_eq!(known, None, "opened twice");
             }
-            Event::Updated { was, finding, .. } => {
+            LiveEvent::Updated { was, finding, .. } => {
                 let before = standing.remove(was.as_deref().unwrap_or(&finding.id));
                 assert!(before.is_some(), "updated before it was opened: {finding:?}");
                 standing.insert(&finding.id, support::claim(finding));
             }
-            Event::Withdrawn { finding, .. } => {
+            LiveEvent::Withdrawn { finding, .. } => {
                 assert!(standing.remove(finding.as_str()).is_some(), "withdrawn before it was opened");
             }
             _ => {}
@@ -170,7 +170,10 @@ fn counters_that_move_with_the_packets_confirm_an_overflow() {
     let queue = &told.state.listeners.iter().find(|l| l.address == server).expect("it listens");
     assert_eq!((queue.queue, queue.limit, queue.drops), (Some(1), Some(4), Some(200)));
     assert_eq!(told.state.counters["TcpExtListenOverflows"], 200);
-    assert!(!told.events.iter().any(|e| matches!(e, Event::CounterOnly { .. })), "the packets explain it");
+    assert!(
+        !told.events.iter().any(|e| matches!(e, LiveEvent::CounterOnly { .. })),
+        "the packets explain it"
+    );
 }
 
 /// The same packets while no counter moves: a firewall, and never called an overflow.
@@ -185,7 +188,7 @@ fn counters_that_stand_still_turn_it_into_a_firewall() {
     assert!(of_kind(&outcome, Kind::AcceptQueueOverflow).is_empty());
     assert!(!of_kind(&outcome, Kind::HandshakeLoss).is_empty());
     let called = told.events.iter().filter_map(|event| match event {
-        Event::Opened { finding, .. } | Event::Updated { finding, .. } => Some(finding.kind),
+        LiveEvent::Opened { finding, .. } | LiveEvent::Updated { finding, .. } => Some(finding.kind),
         _ => None,
     });
     assert!(!called.into_iter().any(|kind| kind == Kind::AcceptQueueOverflow), "{:#?}", told.events);
@@ -212,7 +215,7 @@ fn drops_without_a_packet_are_told() {
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Opened { finding, .. } => Some(finding),
+            LiveEvent::Opened { finding, .. } => Some(finding),
             _ => None,
         })
         .collect();
@@ -223,7 +226,7 @@ fn drops_without_a_packet_are_told() {
     // It is told with the first drops, and says how many there are in the end.
     assert!(finding.summary.contains("refused 4 attempts"), "{}", finding.summary);
     assert!(
-        !told.events.iter().any(|event| matches!(event, Event::CounterOnly { .. })),
+        !told.events.iter().any(|event| matches!(event, LiveEvent::CounterOnly { .. })),
         "{:#?}",
         told.events
     );
@@ -260,10 +263,10 @@ fn later_drops_of_the_capture_take_nothing_back() {
     let mut confirmed: Vec<&str> = Vec::new();
     for event in &told.events {
         match event {
-            Event::Opened { finding, .. } if finding.certainty == Certainty::Confirmed => {
+            LiveEvent::Opened { finding, .. } if finding.certainty == Certainty::Confirmed => {
                 confirmed.push(&finding.id);
             }
-            Event::Updated { finding, .. } if confirmed.contains(&finding.id.as_str()) => {
+            LiveEvent::Updated { finding, .. } if confirmed.contains(&finding.id.as_str()) => {
                 assert_eq!(finding.certainty, Certainty::Confirmed, "{finding:#?}");
             }
             _ => {}
@@ -291,7 +294,9 @@ fn drops_of_the_capture_lower_certainty() {
     assert_eq!(told.state.interfaces[0].dropped_by_kernel, 12);
     assert_eq!(outcome.report.captures[0].dropped, Some(12));
     assert!(
-        told.events.iter().any(|e| matches!(e, Event::Warning { text, .. } if text.contains("12 packets")))
+        told.events
+            .iter()
+            .any(|e| matches!(e, LiveEvent::Warning { text, .. } if text.contains("12 packets")))
     );
 }
 
@@ -311,7 +316,7 @@ fn an_interface_that_goes_and_comes_back_is_told() {
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Warning { text, .. } => Some(text.as_str()),
+            LiveEvent::Warning { text, .. } => Some(text.as_str()),
             _ => None,
         })
         .collect();
@@ -332,11 +337,11 @@ fn an_incident_is_closed_after_a_while() {
     let of = |kind: Kind| {
         told.events
             .iter()
-            .filter(|e| matches!(e, Event::Closed { incident, .. } if incident.kind == kind))
+            .filter(|e| matches!(e, LiveEvent::Closed { incident, .. } if incident.kind == kind))
             .count()
     };
     assert_eq!(of(Kind::AcceptQueueOverflow), 1, "{:#?}", told.events);
-    let withdrawn = told.events.iter().filter(|e| matches!(e, Event::Withdrawn { .. })).count();
+    let withdrawn = told.events.iter().filter(|e| matches!(e, LiveEvent::Withdrawn { .. })).count();
     assert_eq!(withdrawn, 0, "forgotten findings are not withdrawn");
     let expected = analyze(&path).report;
     let count =
@@ -365,10 +370,10 @@ fn many_findings_of_a_kind_are_rolled_up() {
     let mut setup = remembering(options());
     setup.bounds.of_a_kind = LISTED;
     let (told, outcome) = watch(&mut script, setup, None);
-    let opened = told.events.iter().filter(|e| matches!(e, Event::Opened { .. })).count();
+    let opened = told.events.iter().filter(|e| matches!(e, LiveEvent::Opened { .. })).count();
     assert_eq!(opened, LISTED);
     let mut grown = told.events.iter().filter_map(|event| match event {
-        Event::Grew { incident, .. } => Some((incident.connections, incident.clients)),
+        LiveEvent::Grew { incident, .. } => Some((incident.connections, incident.clients)),
         _ => None,
     });
     assert_eq!(grown.next_back(), Some((ALL, ALL)));
@@ -408,7 +413,7 @@ fn nothing_is_told_of_a_connection_under_way() {
         (at(11_400), segment(client, server, 17, 78, ACK, b"")),
     ];
     let (told, outcome) = watch(&mut made(packets), Setup::default(), None);
-    let findings = told.events.iter().filter(|e| !matches!(e, Event::Statistics { .. })).count();
+    let findings = told.events.iter().filter(|e| !matches!(e, LiveEvent::Statistics { .. })).count();
     assert_eq!(findings, 0, "{:#?}", told.events);
     assert!(outcome.report.findings.is_empty());
     assert_eq!(outcome.report.summary.connections, 1);
@@ -441,14 +446,17 @@ fn a_flood_costs_a_fixed_budget() {
     let (taken, most) = told.state.memory;
     // One record more per shard.
     assert!(taken <= most + (64 << 10), "{taken} of {most}");
-    let listed =
-        told.events.iter().filter(|e| matches!(e, Event::Opened { .. } | Event::Updated { .. })).count();
+    let listed = told
+        .events
+        .iter()
+        .filter(|e| matches!(e, LiveEvent::Opened { .. } | LiveEvent::Updated { .. }))
+        .count();
     assert!(listed < 40, "{listed} events");
     assert!(outcome.report.findings.iter().any(|f| f.kind.name() == "syn-flood"));
     let is_said = |text: &str| {
         text.contains("full under the memory limit of 64 MiB") && text.contains("were dropped from memory")
     };
-    assert!(told.events.iter().any(|e| matches!(e, Event::Warning { text, .. } if is_said(text))));
+    assert!(told.events.iter().any(|e| matches!(e, LiveEvent::Warning { text, .. } if is_said(text))));
     assert!(outcome.report.warnings.iter().any(|text| is_said(text)), "{:?}", outcome.report.warnings);
 }
 
@@ -508,14 +516,14 @@ fn a_verdict_of_the_kernel_does_not_waver() {
     let mut opened = 0;
     for event in &told.events {
         match event {
-            Event::Opened { finding, .. } => {
+            LiveEvent::Opened { finding, .. } => {
                 opened += 1;
                 assert_eq!(finding.kind, Kind::HandshakeLoss, "no counter moved: {finding:#?}");
             }
-            Event::Updated { was, finding, .. } => {
+            LiveEvent::Updated { was, finding, .. } => {
                 assert_eq!((was, finding.kind), (&None, Kind::HandshakeLoss), "{finding:#?}");
             }
-            Event::Withdrawn { .. } => panic!("{event:#?}"),
+            LiveEvent::Withdrawn { .. } => panic!("{event:#?}"),
             _ => {}
         }
     }
@@ -547,10 +555,10 @@ fn very_many_incidents_are_bounded() {
     setup.bounds.findings = 500;
     setup.bounds.closed = 100;
     let (told, outcome) = watch(&mut script, setup, None);
-    let of = |name: fn(&Event) -> bool| told.events.iter().filter(|event| name(event)).count();
-    assert_eq!(of(|e| matches!(e, Event::Opened { .. })), 500);
-    assert_eq!(of(|e| matches!(e, Event::Closed { .. })), 500);
-    assert_eq!(of(|e| matches!(e, Event::Withdrawn { .. })), 0);
+    let of = |name: fn(&LiveEvent) -> bool| told.events.iter().filter(|event| name(event)).count();
+    assert_eq!(of(|e| matches!(e, LiveEvent::Opened { .. })), 500);
+    assert_eq!(of(|e| matches!(e, LiveEvent::Closed { .. })), 500);
+    assert_eq!(of(|e| matches!(e, LiveEvent::Withdrawn { .. })), 0);
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (500, 100));
     assert!(outcome.report.warnings.iter().any(|w| w.contains("700 are not listed")));
@@ -562,7 +570,7 @@ fn a_scan_of_many_ports_is_one_incident() {
     let mut script = refusals(1, 300);
     script.afterwards = Span::secs(150);
     let (told, outcome) = watch(&mut script, Setup::default(), None);
-    let closed = told.events.iter().filter(|event| matches!(event, Event::Closed { .. })).count();
+    let closed = told.events.iter().filter(|event| matches!(event, LiveEvent::Closed { .. })).count();
     assert_eq!(closed, 1);
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (300, 1));
@@ -572,15 +580,15 @@ fn a_scan_of_many_ports_is_one_incident() {
 #[test]
 fn it_ends_when_it_is_told_to() {
     let (path, _) = overflow_case();
-    let end = |until: Until| {
+    let end = |until: EndCondition| {
         let mut told = Told::default();
         let mut script = Script::of_capture(&path);
         watch_until(&mut script, Setup::default(), None, Box::new(&mut told), until).report
     };
-    let ten = end(Until { packets: Some(10), duration: None });
+    let ten = end(EndCondition { packets: Some(10), duration: None });
     assert_eq!((ten.summary.packets, ten.captures[0].packets, ten.summary.tcp_segments), (10, 10, 10));
-    let second = end(Until { packets: None, duration: Some(Span::secs(1)) });
-    let all = end(Until::default());
+    let second = end(EndCondition { packets: None, duration: Some(Span::secs(1)) });
+    let all = end(EndCondition::default());
     assert!((11..all.summary.packets).contains(&second.summary.packets), "{}", second.summary.packets);
 }
 

@@ -9,10 +9,10 @@ use std::fs;
 use std::io;
 
 use support::live::{ACK, BEGIN, Days, Host, RST, SERVER, SYN, connection, segment, watch_by};
-use synscope::live::event::Event;
+use synscope::live::event::LiveEvent;
 use synscope::live::issued::IssuedLimits;
 use synscope::live::output::{Next, Output};
-use synscope::live::state::State;
+use synscope::live::state::WatchState;
 use synscope::live::watch::Setup;
 use synscope::time::{Span, Timestamp};
 
@@ -32,7 +32,7 @@ struct Diary {
 }
 
 impl Output for &mut Diary {
-    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next> {
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
         self.events += events.len();
         self.incidents = self.incidents.max(state.incidents.len());
         if (state.at - BEGIN).0 / 1_000_000_000 / DAY > self.memory.len() as i64 {

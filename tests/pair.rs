@@ -11,7 +11,7 @@ use support::altered::{self, Frame, Scratch};
 use support::pairs::{self, Both};
 use support::truth::{PAIR, Worth, score};
 use support::{Case, claim, claims, json, options};
-use synscope::engine::{Error, Options};
+use synscope::engine::{AnalysisOptions, Error};
 use synscope::model::{Certainty, Kind, Report};
 use synscope::pair::{self, Pairing};
 use synscope::report::jsonl;
@@ -24,7 +24,7 @@ const WITHOUT_HANDSHAKES: [&str; 4] = [
     "fin-unacknowledged.late",
 ];
 
-fn with(captures: &[PathBuf], pairing: Pairing, options: &Options) -> Result<Report, Error> {
+fn with(captures: &[PathBuf], pairing: Pairing, options: &AnalysisOptions) -> Result<Report, Error> {
     pair::analyze_files(captures, pairing, options, &mut |_| ()).map(|outcome| outcome.report)
 }
 
@@ -263,7 +263,7 @@ fn setting_a_clock_changes_nothing_but_times() {
 fn the_number_of_threads_changes_no_byte() {
     for both in cases() {
         let with_threads = |threads| {
-            let options = Options { threads, ..options() };
+            let options = AnalysisOptions { threads, ..options() };
             json(&with(&both.captures(), Pairing::Auto, &options).expect("captures that can be read"))
         };
         assert_eq!(with_threads(1), with_threads(3), "{}", both.truth.name);
@@ -532,7 +532,7 @@ fn no_more_connections_are_compared_than_there_is_room_for_and_the_rest_is_said(
     };
     let whole = report(&captures);
     assert_eq!(left_out(&whole), None);
-    let little = Options { memory_limit: 4 << 20, ..options() };
+    let little = AnalysisOptions { memory_limit: 4 << 20, ..options() };
     let some = with(&captures, Pairing::Auto, &little).expect("captures that can be read");
     assert_eq!(some.pairs.len(), 1);
     assert!(left_out(&some).is_some_and(|n| n > 0), "{:?}", some.warnings);

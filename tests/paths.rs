@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use support::altered::{self, Frame, Scratch};
 use support::{Case, claims, json, options};
 use synscope::model::{Certainty, Finding, Kind, Report};
-use synscope::pair::points::Named;
+use synscope::pair::points::NamedInputs;
 use synscope::pair::{self, Pairing};
 
 /// The capture points of the lab.
@@ -29,8 +29,10 @@ const POINTS: [&str; 5] = ["client1", "client2", "lb", "web1", "web2"];
 type Captures = Vec<(String, PathBuf)>;
 
 fn joined(captures: &Captures) -> Report {
-    let named =
-        captures.iter().enumerate().map(|(n, (name, _))| Named { name: Some(name.clone()), inputs: vec![n] });
+    let named = captures
+        .iter()
+        .enumerate()
+        .map(|(n, (name, _))| NamedInputs { name: Some(name.clone()), inputs: vec![n] });
     let inputs: Vec<PathBuf> = captures.iter().map(|(_, path)| path.clone()).collect();
     let outcome = pair::analyze_files_of_points(&inputs, named.collect(), &options(), &mut |_| ());
     outcome.unwrap_or_else(|error| panic!("{captures:?}: {error}")).report

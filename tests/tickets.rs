@@ -440,7 +440,10 @@ fn kernel_names_are_explained_once_where_they_first_appear() {
         let mut page = Vec::new();
         html::write(&report, &mut page).unwrap();
         let mut ticket = Vec::new();
-        let full = markdown::Options { length: markdown::Length::Full, ..markdown::Options::default() };
+        let full = markdown::MarkdownOptions {
+            length: markdown::Length::Full,
+            ..markdown::MarkdownOptions::default()
+        };
         markdown::write(&report, full, &mut ticket).unwrap();
         let page = words_of(&String::from_utf8(page).unwrap());
         let ticket = String::from_utf8(ticket).unwrap().replace("\n### ", "\n\u{c}### ").replace('\\', "");

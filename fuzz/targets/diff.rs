@@ -8,7 +8,7 @@ mod stacks;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use stacks::Choices;
-use synscope::engine::{Options, analyze};
+use synscope::engine::{AnalysisOptions, analyze};
 use synscope::model::{Report, Severity};
 use synscope::report::diff::{Diff, write_json, write_markdown, write_text};
 use synscope::report::markdown::Flavor;
@@ -26,7 +26,7 @@ fn reports() -> &'static [Value] {
             "listener-closed/with-queue/server.pcap",
         ];
         let of = |case: &str| {
-            let options = Options { threads: 1, ..Options::default() };
+            let options = AnalysisOptions { threads: 1, ..AnalysisOptions::default() };
             let report = analyze(&[folder.join(case)], &options, &mut |_| {}).ok()?.report;
             serde_json::to_value(report).ok()
         };

@@ -10,7 +10,7 @@ mod input;
 mod stacks;
 
 use libfuzzer_sys::fuzz_target;
-use synscope::capture::{Block, Part, Settled, Source, open};
+use synscope::capture::{Block, InputPart, Settled, Source, open};
 
 /// Number, time and length of a packet.
 type Seen = (u64, i64, usize);
@@ -46,7 +46,7 @@ fn list(block: &Block, seen: &mut Vec<Seen>) {
 /// Reads three parts at a time, the last one first. What can only be read in turn is read so.
 fn in_parts(source: &mut dyn Source, bytes: u64) -> Vec<Seen> {
     let (mut block, mut all, mut any) = (Block::default(), Vec::new(), false);
-    let mut read = |part: &mut Part| {
+    let mut read = |part: &mut InputPart| {
         let mut seen = Vec::new();
         while part.next_block(&mut block) {
             list(&block, &mut seen);
@@ -54,7 +54,7 @@ fn in_parts(source: &mut dyn Source, bytes: u64) -> Vec<Seen> {
         seen
     };
     loop {
-        let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
+        let mut parts: Vec<(InputPart, Vec<Seen>)> = Vec::new();
         while parts.len() < 3
             && let Some(part) = source.next_part(bytes)
         {

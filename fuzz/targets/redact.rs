@@ -16,11 +16,11 @@ use std::cell::RefCell;
 use libfuzzer_sys::fuzz_target;
 use packet::chosen;
 use redaction::rewritten;
-use synscope::redact::{Key, Payload, Pseudonyms, Rewriter};
+use synscope::redact::{Payload, PseudonymKey, Pseudonyms, Rewriter};
 
 thread_local! {
     static REWRITERS: RefCell<[Rewriter; 2]> = RefCell::new([
-        Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES]))),
+        Rewriter::redacting(Pseudonyms::new(&PseudonymKey::new([7; PseudonymKey::BYTES]))),
         Rewriter::new(Payload::Strip),
     ]);
 }

@@ -9,13 +9,13 @@ mod input;
 mod stacks;
 
 use libfuzzer_sys::fuzz_target;
-use synscope::engine::{Options, analyze};
+use synscope::engine::{AnalysisOptions, analyze};
 
 fuzz_target!(|bytes: &[u8]| {
     let bytes = input::capture_of(bytes);
     let inputs = [input::file_of(&bytes)];
     let report = |threads| {
-        let options = Options { threads, ..Options::default() };
+        let options = AnalysisOptions { threads, ..AnalysisOptions::default() };
         analyze(&inputs, &options, &mut |_| {}).map(|outcome| outcome.report).ok()
     };
     assert_eq!(report(1), report(2));

@@ -40,7 +40,7 @@ pub struct Block {
     /// How much of `data` is in use.
     pub(super) filled: usize,
     /// Where each packet lies.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<PacketRecord>,
     /// Comments that this program wrote on packets earlier ([`NOTE`]).
     pub(super) notes: Vec<(PacketId, Box<str>)>,
 }
@@ -57,7 +57,7 @@ pub type Correction = Arc<dyn Fn(Timestamp) -> Timestamp + Send + Sync>;
 
 /// Where a packet lies in its block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
+pub(super) struct PacketRecord {
     pub(super) id: PacketId,
     pub(super) time: Timestamp,
     pub(super) offset: u32,
@@ -68,7 +68,7 @@ pub(super) struct Record {
     pub(super) interface: u8,
 }
 
-impl Record {
+impl PacketRecord {
     /// The place behind its packet.
     #[inline]
     pub(super) fn end(&self) -> usize {
@@ -128,7 +128,7 @@ impl Block {
         if let Some(room) = self.data.get_mut(self.filled..end) {
             room.copy_from_slice(packet.data);
         }
-        self.records.push(Record {
+        self.records.push(PacketRecord {
             id: packet.id,
             time: packet.time,
             offset: self.filled as u32,
@@ -146,7 +146,7 @@ impl Block {
         self.records.iter_mut().for_each(|r| r.time = correction(r.time));
     }
 
-    pub(super) fn packet(&self, r: &Record) -> Packet<'_> {
+    pub(super) fn packet(&self, r: &PacketRecord) -> Packet<'_> {
         Packet {
             id: r.id,
             time: r.time,

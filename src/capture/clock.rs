@@ -1,7 +1,7 @@
 //! The times of an input's packets: the earliest, the latest, and how often its clock stepped back.
 
-use super::block::Record;
-use super::message::Grouped;
+use super::block::PacketRecord;
+use super::message::GroupedDigits;
 use crate::time::{Span, Timestamp};
 
 /// A clock that steps back by no more than this is not worth a warning: several interfaces or processors write into
@@ -26,7 +26,7 @@ pub(super) struct InputTimes {
 
 impl InputTimes {
     /// Goes on with these packets.
-    pub(super) fn note(&mut self, records: &[Record]) {
+    pub(super) fn note(&mut self, records: &[PacketRecord]) {
         let mut timed = records.iter().filter(|record| record.timed);
         if self.times.is_none() {
             let Some(first) = timed.next() else { return };
@@ -75,11 +75,14 @@ impl InputTimes {
 
     /// The warning about it, if there is one.
     pub(super) fn warning(&self) -> Option<String> {
-        let (packet, span) = (Grouped(self.first_jump.0), self.first_jump.1);
+        let (packet, span) = (GroupedDigits(self.first_jump.0), self.first_jump.1);
         match self.jumps {
             0 => None,
             1 => Some(format!("the clock jumps back {span} at packet {packet}")),
-            n => Some(format!("the clock jumps back {} times, first {span} at packet {packet}", Grouped(n))),
+            n => Some(format!(
+                "the clock jumps back {} times, first {span} at packet {packet}",
+                GroupedDigits(n)
+            )),
         }
     }
 }

@@ -270,7 +270,7 @@ impl Read for Lz4Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::made::compressed;
+    use crate::capture::test_captures::compressed;
 
     const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{OpenError, recognise};
 use super::pcapng::Pcapng;
-use super::reader::{Begin, Progress, Reader};
+use super::reader::{PartBegin, ReadProgress, Reader};
 use super::stream::Stream;
 use super::{Block, Silence, Silences, Status};
 use crate::time::Timestamp;
@@ -48,7 +48,7 @@ pub struct RangeReader {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RangeResult {
     /// How far the reading came; nothing of an input that could not be opened.
-    progress: Option<Progress>,
+    progress: Option<ReadProgress>,
     /// Of an input that was read as a whole, or could not be opened.
     status: Option<Status>,
     silences: Silences,
@@ -131,7 +131,7 @@ impl RangeReader {
         check_divisible(&beginning, path)?;
         // The time of an earlier packet makes it harder to take anything else for a record.
         beginning.fill(&mut Block::default(), HEAD);
-        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, Begin::Anywhere);
+        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, PartBegin::Anywhere);
         let known = reader.changes();
         Ok(RangeReader {
             reader,
@@ -161,12 +161,12 @@ impl RangeReader {
             if !self.is_whole {
                 return Err(self.reader.status().damage.unwrap_or_default());
             }
-            progress = Progress::default();
+            progress = ReadProgress::default();
         }
         let changes = Changes {
             known: self.known,
             end: self.reader.changes(),
-            needs_time: self.reader.needs_what_was_before(),
+            needs_time: self.reader.depends_on_earlier(),
         };
         let pcapng = self.reader.pcapng().filter(|_| !self.is_whole && changes.end != changes.known);
         let state = RangeState { changes, pcapng: pcapng.cloned(), numbers: self.reader.numbered() };

@@ -11,7 +11,7 @@ use crate::time::{Span, Timestamp};
 /// too.
 pub trait Feed: Send {
     /// Replaces the contents of `block` by the next packets, or waits for them no longer than `wait`.
-    fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed;
+    fn next_block(&mut self, block: &mut Block, wait: Duration) -> FeedResult;
 
     /// A time of which it is certain that all packets from before it have been handed out.
     fn clock(&self) -> Timestamp;
@@ -27,7 +27,7 @@ pub trait Feed: Send {
 
 /// The result of waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fed {
+pub enum FeedResult {
     /// Packets.
     Packets,
     /// None in that time.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::compress::Compression;
 use super::places::FileFrom;
 use super::reader::{NotRead, Reader};
-use super::stop::{Leavable, Stop};
+use super::stop::{Stop, StoppablePipe};
 use super::stream::Stream;
 
 /// The most inputs that one stream is made of: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
@@ -120,7 +120,7 @@ pub(super) fn open_one(path: &Path, place: u16, stop: &Stop) -> Result<Reader, O
         return Err(OpenError::Directory { path: name.trim_end_matches('/').to_owned() });
     }
     if !metadata.is_file() {
-        return recognise(&name, place, Box::new(Leavable::new(file, stop)), None);
+        return recognise(&name, place, Box::new(StoppablePipe::new(file, stop)), None);
     }
     divided(&name, place, file, 0, metadata.len())
 }
@@ -130,7 +130,7 @@ pub(super) fn open_one(path: &Path, place: u16, stop: &Stop) -> Result<Reader, O
 fn leavable(input: &io::Stdin, stop: &Stop) -> Box<dyn Read + Send> {
     use std::os::fd::AsFd;
     match input.as_fd().try_clone_to_owned() {
-        Ok(pipe) => Box::new(Leavable::new(File::from(pipe), stop)),
+        Ok(pipe) => Box::new(StoppablePipe::new(File::from(pipe), stop)),
         Err(_) => Box::new(io::stdin()),
     }
 }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use pcap::{Active, Capture, Device, Precision};
 
 pub use self::error::LiveError;
-use self::guess::nearest;
-use super::feed::{Fed, Feed, Interface};
+use self::similar_name::nearest;
+use super::feed::{Feed, FeedResult, Interface};
 use super::steady::SteadyClock;
 use super::{Block, LinkType, Packet, Silence};
 use crate::decode::segment::PacketId;
@@ -27,7 +27,7 @@ use crate::fault;
 use crate::time::{Span, Timestamp};
 
 mod error;
-mod guess;
+mod similar_name;
 
 /// The kernel hands over a block of packets that is not full after this many milliseconds.
 const RETIRE: i32 = 20;
@@ -65,13 +65,13 @@ pub struct CaptureSettings {
     /// Whether packets to other hosts are wanted, too.
     pub promiscuous: Promiscuous,
     /// Called in each capturing thread before it opens its interface: to enter a network namespace.
-    pub prepare: Hook,
+    pub prepare: ThreadHook,
     /// Called in each capturing thread once its interface is open: to drop privileges.
-    pub settle: Hook,
+    pub settle: ThreadHook,
 }
 
 /// Something that a capturing thread does.
-pub type Hook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+pub type ThreadHook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 /// Whether packets to other hosts are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ pub enum Promiscuous {
 
 /// An interface, for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownInterface {
     /// Its name.
     pub name: String,
     /// `up`, `up, loopback`, `down`.
@@ -106,13 +106,13 @@ fn load_library() -> Result<(), LiveError> {
 ///
 /// # Errors
 /// What libpcap says.
-pub fn interfaces() -> Result<Vec<Known>, LiveError> {
+pub fn interfaces() -> Result<Vec<KnownInterface>, LiveError> {
     load_library()?;
     let devices = Device::list().map_err(|error| LiveError::Failed {
         name: "any interface".to_owned(),
         reason: error_text(&error),
     })?;
-    let known = devices.into_iter().filter(is_network).map(|device| Known {
+    let known = devices.into_iter().filter(is_network).map(|device| KnownInterface {
         state: match (device.flags.is_up(), device.flags.is_loopback()) {
             (true, true) => "up, loopback".to_owned(),
             (true, false) => "up".to_owned(),
@@ -133,13 +133,13 @@ fn is_network(device: &Device) -> bool {
 
 /// Packets of one or more interfaces, in order of time.
 pub struct LiveFeed {
-    inputs: Vec<Input>,
-    messages: Receiver<Message>,
+    inputs: Vec<LiveInput>,
+    messages: Receiver<ThreadMessage>,
     silences: Vec<Silence>,
 }
 
 /// One interface, as it is known here.
-struct Input {
+struct LiveInput {
     interface: Interface,
     /// Gives emptied blocks back to its thread.
     back: SyncSender<Block>,
@@ -152,7 +152,7 @@ struct Input {
 }
 
 /// What the thread of the interface with this number has to tell.
-struct Message(usize, News);
+struct ThreadMessage(usize, News);
 
 enum News {
     Packets(Block),
@@ -212,7 +212,7 @@ impl LiveFeed {
                 let reason = "its thread ended".to_owned();
                 Err(LiveError::Failed { name: name.clone(), reason })
             })?;
-            feed.inputs.push(Input {
+            feed.inputs.push(LiveInput {
                 interface: Interface {
                     name: name.clone(),
                     up: true,
@@ -229,7 +229,7 @@ impl LiveFeed {
         Ok(feed)
     }
 
-    fn record_message(&mut self, Message(from, news): Message) {
+    fn record_message(&mut self, ThreadMessage(from, news): ThreadMessage) {
         let Some(input) = self.inputs.get_mut(from) else { return };
         match news {
             News::Packets(block) => {
@@ -291,7 +291,7 @@ impl LiveFeed {
 /// Stretches in which an interface was away: more are not remembered.
 const MOST_SILENCES: usize = 1_024;
 
-impl Input {
+impl LiveInput {
     /// Time of the next packet to be handed out.
     fn next(&self) -> Option<Timestamp> {
         Some(self.waiting.front()?.records.get(self.taken)?.time)
@@ -314,23 +314,23 @@ impl Input {
 }
 
 impl Feed for LiveFeed {
-    fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed {
+    fn next_block(&mut self, block: &mut Block, wait: Duration) -> FeedResult {
         if self.hand_out(block) {
-            return Fed::Packets;
+            return FeedResult::Packets;
         }
         match self.messages.recv_timeout(wait) {
             // News without packets is looked at at once: the clock has gone on.
             Ok(message) => {
                 self.record_message(message);
-                if self.hand_out(block) { Fed::Packets } else { Fed::Nothing }
+                if self.hand_out(block) { FeedResult::Packets } else { FeedResult::Nothing }
             }
-            Err(RecvTimeoutError::Timeout) => Fed::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Fed::End,
+            Err(RecvTimeoutError::Timeout) => FeedResult::Nothing,
+            Err(RecvTimeoutError::Disconnected) => FeedResult::End,
         }
     }
 
     fn clock(&self) -> Timestamp {
-        let of = |input: &Input| match input.next() {
+        let of = |input: &LiveInput| match input.next() {
             // What waits has not been handed out.
             Some(next) => next.min(input.complete),
             None => input.complete,
@@ -355,7 +355,7 @@ struct Thread {
     number: usize,
     name: String,
     settings: CaptureSettings,
-    to: SyncSender<Message>,
+    to: SyncSender<ThreadMessage>,
     empties: Receiver<Block>,
     /// Packets taken so far.
     next: u64,
@@ -388,7 +388,7 @@ impl Thread {
     fn capture(&mut self, handle: &mut Capture<Active>) -> Result<String, ReceiverGone> {
         let link = link(handle.get_datalink().0);
         let (mut beat, mut counted, mut heard) = (Instant::now(), Instant::now(), Instant::now());
-        let mut drops = Drops::default();
+        let mut drops = HandleDrops::default();
         let mut down = false;
         let mut block = Block::default();
         loop {
@@ -436,16 +436,16 @@ impl Thread {
                 }
                 if silent && self.name != "any" {
                     match state(&self.name) {
-                        State::Up if down => {
+                        LinkState::Up if down => {
                             down = false;
                             self.send(News::Up(self.clock.now()))?;
                         }
-                        State::Down if !down => {
+                        LinkState::Down if !down => {
                             down = true;
                             let reason = "it was taken down".to_owned();
                             self.send(News::Down(self.clock.now(), reason))?;
                         }
-                        State::Gone => return Ok("it was removed".to_owned()),
+                        LinkState::Gone => return Ok("it was removed".to_owned()),
                         _ => {}
                     }
                 }
@@ -453,7 +453,7 @@ impl Thread {
             if silent {
                 if let Err(error) = taken {
                     // An interface that is only down can be read again once it is up.
-                    if state(&self.name) == State::Gone || !is_about_down(&error) {
+                    if state(&self.name) == LinkState::Gone || !is_about_down(&error) {
                         return Ok(error_text(&error));
                     }
                 }
@@ -484,7 +484,7 @@ impl Thread {
     }
 
     fn send(&self, news: News) -> Result<(), ReceiverGone> {
-        self.to.send(Message(self.number, news)).map_err(|_| ReceiverGone)
+        self.to.send(ThreadMessage(self.number, news)).map_err(|_| ReceiverGone)
     }
 }
 
@@ -516,30 +516,30 @@ fn time(seconds: impl Into<i64>, fraction: impl Into<i64>) -> Timestamp {
 
 /// The drop counts of a handle, which are 32 bits wide and begin at 0 with it.
 #[derive(Default)]
-struct Drops(u32, u32);
+struct HandleDrops(u32, u32);
 
-impl Drops {
+impl HandleDrops {
     fn since(&mut self, kernel: u32, interface: u32) -> (u64, u64) {
         let rise = (u64::from(kernel.wrapping_sub(self.0)), u64::from(interface.wrapping_sub(self.1)));
-        *self = Drops(kernel, interface);
+        *self = HandleDrops(kernel, interface);
         rise
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LinkState {
     Up,
     Down,
     Gone,
 }
 
 /// Whether the interface is there, seen from this thread's network namespace.
-fn state(name: &str) -> State {
-    let Ok(devices) = Device::list() else { return State::Up };
+fn state(name: &str) -> LinkState {
+    let Ok(devices) = Device::list() else { return LinkState::Up };
     match devices.iter().find(|device| device.name == name) {
-        Some(device) if device.flags.is_up() => State::Up,
-        Some(_) => State::Down,
-        None => State::Gone,
+        Some(device) if device.flags.is_up() => LinkState::Up,
+        Some(_) => LinkState::Down,
+        None => LinkState::Gone,
     }
 }
 
@@ -616,7 +616,7 @@ mod tests {
 
     #[test]
     fn drop_counts_go_round() {
-        let mut drops = Drops::default();
+        let mut drops = HandleDrops::default();
         assert_eq!(drops.since(u32::MAX, 3), (u64::from(u32::MAX), 3));
         assert_eq!(drops.since(4, 3), (5, 0));
     }
@@ -637,7 +637,7 @@ mod tests {
 
     fn of_two() -> LiveFeed {
         let (_, messages) = mpsc::sync_channel(1);
-        let input = || Input {
+        let input = || LiveInput {
             interface: Interface::default(),
             back: mpsc::sync_channel(1).0,
             waiting: VecDeque::new(),
@@ -652,13 +652,13 @@ mod tests {
     fn packets_of_two_interfaces_come_in_order_of_time_once_both_are_known_to_be_complete() {
         let mut feed = of_two();
         let mut block = Block::default();
-        feed.record_message(Message(0, News::Packets(packet(0, 30))));
+        feed.record_message(ThreadMessage(0, News::Packets(packet(0, 30))));
         assert!(!feed.hand_out(&mut block), "the other one may have an earlier packet");
-        feed.record_message(Message(1, News::Packets(packet(1, 20))));
+        feed.record_message(ThreadMessage(1, News::Packets(packet(1, 20))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [20]);
         assert_eq!(feed.clock(), Timestamp(20));
-        feed.record_message(Message(1, News::Silent(Timestamp(40))));
+        feed.record_message(ThreadMessage(1, News::Silent(Timestamp(40))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [30]);
     }
@@ -666,11 +666,11 @@ mod tests {
     #[test]
     fn time_without_the_interface_is_a_silence() {
         let mut feed = of_two();
-        feed.record_message(Message(0, News::Down(Timestamp(10), "it was removed".to_owned())));
-        feed.record_message(Message(1, News::Silent(Timestamp(15))));
+        feed.record_message(ThreadMessage(0, News::Down(Timestamp(10), "it was removed".to_owned())));
+        feed.record_message(ThreadMessage(1, News::Silent(Timestamp(15))));
         assert!(!feed.interfaces()[0].up);
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(15) }]);
-        feed.record_message(Message(0, News::Up(Timestamp(20))));
+        feed.record_message(ThreadMessage(0, News::Up(Timestamp(20))));
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(20) }]);
         assert!(feed.interfaces()[0].up);
     }

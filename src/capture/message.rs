@@ -4,9 +4,9 @@ use std::fmt;
 
 /// A number with a comma between groups of three digits: `1,204,224`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grouped(pub u64);
+pub(super) struct GroupedDigits(pub u64);
 
-impl fmt::Display for Grouped {
+impl fmt::Display for GroupedDigits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.0.to_string();
         for (i, digit) in digits.chars().enumerate() {
@@ -28,7 +28,7 @@ impl fmt::Display for PacketsBefore {
         match self.0 {
             0 => f.write_str("No packet comes before it."),
             1 => f.write_str("The 1 packet before it was analyzed."),
-            n => write!(f, "The {} packets before it were analyzed.", Grouped(n)),
+            n => write!(f, "The {} packets before it were analyzed.", GroupedDigits(n)),
         }
     }
 }
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_three() {
-        let texts = [0, 999, 1_000, 18_220, 4_294_901_760].map(|n| Grouped(n).to_string());
+        let texts = [0, 999, 1_000, 18_220, 4_294_901_760].map(|n| GroupedDigits(n).to_string());
         assert_eq!(texts, ["0", "999", "1,000", "18,220", "4,294,901,760"]);
     }
 }

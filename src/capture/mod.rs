@@ -22,8 +22,6 @@ mod libpcap;
 pub(crate) mod link_types;
 #[cfg(feature = "live")]
 pub mod live;
-#[cfg(test)]
-mod made;
 mod memory;
 mod message;
 mod open;
@@ -41,6 +39,8 @@ mod status;
 pub mod steady;
 mod stop;
 mod stream;
+#[cfg(test)]
+mod test_captures;
 #[cfg(test)]
 mod tests;
 

@@ -32,7 +32,7 @@ type Key = (Timestamp, usize);
 /// Several inputs as one stream in time order.
 #[derive(Default)]
 pub(super) struct Merged {
-    inputs: Vec<Input>,
+    inputs: Vec<OrderedInput>,
     /// Inputs not begun, the earliest last.
     waiting: Vec<Key>,
     sorted: bool,
@@ -45,13 +45,13 @@ pub(super) struct Merged {
     parts: InputParts,
 }
 
-struct Input {
+struct OrderedInput {
     path: PathBuf,
-    state: State,
+    state: InputState,
     warnings: Vec<String>,
 }
 
-enum State {
+enum InputState {
     /// Looked at and closed again.
     Closed(Status),
     /// Being read.
@@ -97,23 +97,23 @@ impl Merged {
     /// Adds the only input there is: nothing is read ahead of it.
     pub(super) fn add_only(&mut self, path: &Path, reader: Reader) {
         self.begun.push(Reverse((Timestamp::MIN, self.inputs.len())));
-        self.push(path, State::Open(Box::new(Open::new(reader))));
+        self.push(path, InputState::Open(Box::new(Open::new(reader))));
     }
 
     /// Adds one of several inputs: reads up to its first packet. A file is closed again, a pipe stays open.
     pub(super) fn add(&mut self, path: &Path, reader: Reader) {
         let mut open = Box::new(Open::new(reader));
         if !open.read(FIRST_LOOK) {
-            return self.push(path, State::Over(open.reader.status()));
+            return self.push(path, InputState::Over(open.reader.status()));
         }
         self.waiting.push((open.next_key(), self.inputs.len()));
         let status = open.reader.status();
         self.push(
             path,
             match status.position.1 {
-                None => State::Open(open),
+                None => InputState::Open(open),
                 // Nothing of it has been delivered yet.
-                size => State::Closed(Status {
+                size => InputState::Closed(Status {
                     format: status.format,
                     snaplen: status.snaplen,
                     position: (0, size),
@@ -125,16 +125,16 @@ impl Merged {
 
     /// Adds an input that cannot be read, so that the others keep their places.
     pub(super) fn add_failed(&mut self, path: &Path, error: &OpenError) {
-        self.push(path, State::Over(Status { damage: Some(error.to_string()), ..Status::default() }));
+        self.push(path, InputState::Over(Status { damage: Some(error.to_string()), ..Status::default() }));
     }
 
     /// Adds an input that is not to be read, so that the others keep their places.
     pub(super) fn add_unread(&mut self, path: &Path) {
-        self.push(path, State::Over(Status::default()));
+        self.push(path, InputState::Over(Status::default()));
     }
 
-    fn push(&mut self, path: &Path, state: State) {
-        self.inputs.push(Input { path: path.to_owned(), state, warnings: Vec::new() });
+    fn push(&mut self, path: &Path, state: InputState) {
+        self.inputs.push(OrderedInput { path: path.to_owned(), state, warnings: Vec::new() });
     }
 
     /// The input that waits for the earliest time.
@@ -156,10 +156,12 @@ impl Merged {
 
     fn begin(&mut self, (first, place): Key) {
         let Some(input) = self.inputs.get_mut(place) else { return };
-        if matches!(input.state, State::Closed(_)) {
+        if matches!(input.state, InputState::Closed(_)) {
             input.state = match open_one(&input.path, place as u16, &Stop::default()) {
-                Ok(reader) => State::Open(Box::new(Open::new(reader))),
-                Err(error) => State::Over(Status { damage: Some(error.to_string()), ..Status::default() }),
+                Ok(reader) => InputState::Open(Box::new(Open::new(reader))),
+                Err(error) => {
+                    InputState::Over(Status { damage: Some(error.to_string()), ..Status::default() })
+                }
             };
         }
         if first < self.latest {
@@ -168,19 +170,19 @@ impl Merged {
                  Merge some of the captures with mergecap first"
             ));
         }
-        if matches!(input.state, State::Open(_)) {
+        if matches!(input.state, InputState::Open(_)) {
             self.begun.push(Reverse((first, place)));
         }
     }
 
     /// Adds packets of the input that comes next to `out`, as far as it is its turn. Says whether `out` is to be
     /// handed out now.
-    fn turn(&mut self, (_, place): Key, out: &mut Block) -> bool {
+    fn add_next(&mut self, (_, place): Key, out: &mut Block) -> bool {
         let free = self.begun.len().saturating_add(1) < MOST_OPEN;
         let limit = [self.begun.peek().map(|Reverse(key)| *key), self.first_waiting().filter(|_| free)];
         let limit = limit.into_iter().flatten().min();
         let Some(input) = self.inputs.get_mut(place) else { return false };
-        let State::Open(open) = &mut input.state else { return false };
+        let InputState::Open(open) = &mut input.state else { return false };
 
         if open.exhausted() {
             let live = open.reader.is_live();
@@ -192,7 +194,7 @@ impl Merged {
             if open.read(WINDOW) {
                 self.begun.push(Reverse((open.next_key(), place)));
             } else {
-                input.state = State::Over(open.reader.status());
+                input.state = InputState::Over(open.reader.status());
             }
             return false;
         }
@@ -243,7 +245,7 @@ impl Source for Merged {
         loop {
             self.begin_due();
             let Some(Reverse(next)) = self.begun.pop() else { break };
-            if self.turn(next, block) {
+            if self.add_next(next, block) {
                 break;
             }
         }
@@ -252,10 +254,10 @@ impl Source for Merged {
     }
 
     fn status(&self) -> Vec<Status> {
-        let status = |input: &Input| {
+        let status = |input: &OrderedInput| {
             let mut status = match &input.state {
-                State::Closed(status) | State::Over(status) => status.clone(),
-                State::Open(open) => open.reader.status(),
+                InputState::Closed(status) | InputState::Over(status) => status.clone(),
+                InputState::Open(open) => open.reader.status(),
             };
             status.path = input.path.display().to_string();
             status.warnings.extend(input.warnings.iter().cloned());
@@ -270,14 +272,14 @@ impl Source for Merged {
 
     fn next_part(&mut self, bytes: u64) -> Option<InputPart> {
         match &self.inputs[..] {
-            [Input { state: State::Open(open), .. }] => self.parts.next(&open.reader, bytes),
+            [OrderedInput { state: InputState::Open(open), .. }] => self.parts.next(&open.reader, bytes),
             _ => None,
         }
     }
 
     fn give_back(&mut self, part: InputPart) -> Settled {
         match &mut self.inputs[..] {
-            [Input { state: State::Open(open), .. }] => {
+            [OrderedInput { state: InputState::Open(open), .. }] => {
                 self.parts.give_back(&mut open.reader, &mut self.silences, part)
             }
             _ => Settled::Beyond,

@@ -6,13 +6,13 @@
 //! and messages about damage are those of a reader that goes from record to record.
 
 use super::block::Correction;
-use super::reader::{Begin, Reader, WINDOW};
+use super::reader::{PartBegin, Reader, WINDOW};
 use super::{Block, Silences};
 
 /// A part of the input that any thread can read on its own.
 pub struct InputPart {
     pub(super) reader: Reader,
-    begin: Begin,
+    begin: PartBegin,
     silences: Silences,
     /// The changes of the format's state that it builds on.
     changes: u64,
@@ -80,14 +80,14 @@ impl InputParts {
             return None;
         }
         let (begin, from) =
-            if exact { (Begin::AtRecord, reader.place()) } else { (Begin::Anywhere, self.next) };
+            if exact { (PartBegin::AtRecord, reader.place()) } else { (PartBegin::Anywhere, self.next) };
         let end = from.saturating_add(if begun { bytes.max(1) } else { bytes.clamp(1, FIRST) });
         // The file may have grown: the last part ends where the file does.
         self.next = if end < size { end } else { u64::MAX };
         self.part(reader, from, self.next, begin)
     }
 
-    fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: Begin) -> Option<InputPart> {
+    fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: PartBegin) -> Option<InputPart> {
         let part = reader.part(from, until, begin)?;
         self.out = self.out.saturating_add(1);
         let (silences, changes) = (Silences::of_part(), reader.changes());
@@ -106,17 +106,17 @@ impl InputParts {
             return Settled::Beyond;
         }
         let fits = part.reader.began() == Some(reader.place())
-            && (part.begin == Begin::AtRecord
-                || part.changes == reader.changes() && !part.reader.needs_what_was_before());
+            && (part.begin == PartBegin::AtRecord
+                || part.changes == reader.changes() && !part.reader.depends_on_earlier());
         if fits {
-            if part.begin == Begin::Anywhere {
+            if part.begin == PartBegin::Anywhere {
                 self.mistrust = self.mistrust.saturating_sub(1);
             }
             silences.append(&part.silences);
             return Settled::Next { before: reader.append(part.reader) };
         }
         self.mistrust = self.mistrust.saturating_add(WRONG).min(GIVE_UP + WRONG);
-        match self.part(reader, reader.place(), part.reader.until(), Begin::AtRecord) {
+        match self.part(reader, reader.place(), part.reader.until(), PartBegin::AtRecord) {
             Some(again) => Settled::Again(Box::new(again)),
             None => Settled::Beyond,
         }

@@ -4,9 +4,9 @@
 //! a damaged one the rest of the file cannot be read.
 
 use super::LinkType;
-use super::block::Record;
+use super::block::PacketRecord;
 use super::byte_order::ByteOrder;
-use super::record::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
+use super::record::{LONG, Long, NextRecord, Numbers, RECORD_LIMIT, RecordDamage, kept_of};
 use crate::time::Timestamp;
 
 /// Bytes of the file header.
@@ -114,8 +114,8 @@ impl Pcap {
         &self,
         data: &[u8],
         numbers: &mut Numbers,
-        records: &mut Vec<Record>,
-    ) -> (usize, Found) {
+        records: &mut Vec<PacketRecord>,
+    ) -> (usize, NextRecord) {
         match self.order {
             ByteOrder::Little => self.index_as::<false>(data, numbers, records),
             ByteOrder::Big => self.index_as::<true>(data, numbers, records),
@@ -127,8 +127,8 @@ impl Pcap {
         &self,
         data: &[u8],
         numbers: &mut Numbers,
-        records: &mut Vec<Record>,
-    ) -> (usize, Found) {
+        records: &mut Vec<PacketRecord>,
+    ) -> (usize, NextRecord) {
         let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
         let header = self.record_header();
         let (unit, link) = (u64::from(self.unit), self.link);
@@ -138,7 +138,7 @@ impl Pcap {
             let Some(([seconds, fraction, captured, original], _)) =
                 rest.first_chunk::<16>().filter(|_| rest.len() >= header).map(|head| head.as_chunks())
             else {
-                return (at, Found::Need(header));
+                return (at, NextRecord::Need(header));
             };
             let (seconds, fraction) = (order.number(seconds), order.number(fraction));
             let (mut captured, mut original) = (order.number(captured), order.number(original));
@@ -150,13 +150,13 @@ impl Pcap {
             let length = header.saturating_add(captured as usize);
             if captured > self.limit {
                 let limit = u64::from(self.limit).saturating_add(header as u64);
-                return (at, Found::Damage(Damage::Length { claimed: length as u64, limit }));
+                return (at, NextRecord::Damage(RecordDamage::Length { claimed: length as u64, limit }));
             }
             // A fraction over one second is carried; neither product can overflow.
             let time = u64::from(seconds)
                 .saturating_mul(1_000_000_000)
                 .saturating_add(u64::from(fraction).saturating_mul(unit));
-            let mut record = Record {
+            let mut record = PacketRecord {
                 id: numbers.peek(),
                 time: Timestamp(time.cast_signed()),
                 offset: at.saturating_add(header) as u32,
@@ -168,16 +168,16 @@ impl Pcap {
             };
             let Some((_, behind)) = rest.split_at_checked(length) else {
                 if length <= LONG {
-                    return (at, Found::Need(length));
+                    return (at, NextRecord::Need(length));
                 }
                 (record.offset, record.captured) = (header as u32, kept_of(captured));
                 let kept = record.end();
                 if rest.len() < kept {
-                    return (at, Found::Need(kept));
+                    return (at, NextRecord::Need(kept));
                 }
                 let long =
                     Long { length: length as u64, record: Some(record), numbered: true, trailer: None };
-                return (at, Found::Long(long));
+                return (at, NextRecord::Long(long));
             };
             records.push(record);
             numbers.skip_one();
@@ -271,11 +271,11 @@ fn words(data: &[u8], bytes: usize) -> Option<&[[u8; 4]]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made::{
-        ByteOrder, MICRO, MODIFIED, Made, NANO, packets, pcap, pcap_header, read, some_packets,
+    use super::super::test_captures::{
+        ByteOrder, MICRO, MODIFIED, NANO, TestPacket, packets, pcap, pcap_header, read, some_packets,
     };
 
-    fn with_times_of(mut packets: Vec<Made>, unit: i64) -> Vec<Made> {
+    fn with_times_of(mut packets: Vec<TestPacket>, unit: i64) -> Vec<TestPacket> {
         packets.iter_mut().for_each(|packet| packet.time -= packet.time % unit);
         packets
     }
@@ -368,8 +368,11 @@ mod tests {
 
     #[test]
     fn a_packet_longer_than_a_window_comes_with_its_beginning() {
-        let long =
-            Made { time: 1_000, original: 5_000_000, data: (0..5_000_000u32).map(|i| i as u8).collect() };
+        let long = TestPacket {
+            time: 1_000,
+            original: 5_000_000,
+            data: (0..5_000_000u32).map(|i| i as u8).collect(),
+        };
         let mut made = some_packets(2, 0);
         made.insert(1, long);
         let mut file = pcap(ByteOrder::Big, MICRO, &made);

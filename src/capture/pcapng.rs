@@ -8,10 +8,10 @@ use pcap_parser::pcapng::{
     parse_interfacestatisticsblock_be, parse_interfacestatisticsblock_le,
 };
 
-use super::block::Record;
+use super::block::PacketRecord;
 use super::byte_order::ByteOrder;
-use super::message::Grouped;
-use super::record::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
+use super::message::GroupedDigits;
+use super::record::{LONG, Long, NextRecord, Numbers, RECORD_LIMIT, RecordDamage, kept_of};
 use super::{InterfaceText, LinkType, NOTE, OTHER_INTERFACES};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
@@ -71,7 +71,7 @@ pub(super) struct Pcapng {
     order: ByteOrder,
     /// This section is of a version that is not known: its blocks are skipped.
     foreign: bool,
-    interfaces: Vec<Interface>,
+    interfaces: Vec<InterfaceBlock>,
     /// Interfaces of the sections that are over.
     earlier_interfaces: usize,
     /// Names and descriptions of the first interfaces of all sections.
@@ -98,7 +98,7 @@ pub(super) struct Pcapng {
 
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-struct Interface {
+struct InterfaceBlock {
     link: LinkType,
     snaplen: u32,
     resolution: Resolution,
@@ -137,7 +137,7 @@ impl Resolution {
     }
 }
 
-impl Interface {
+impl InterfaceBlock {
     #[inline]
     fn time(&self, high: u32, low: u32) -> Timestamp {
         let units = u64::from(high) << 32 | u64::from(low);
@@ -231,7 +231,7 @@ impl Pcapng {
     pub(super) fn dropped(&self) -> Option<u64> {
         self.interfaces
             .iter()
-            .filter_map(Interface::drops)
+            .filter_map(InterfaceBlock::drops)
             .chain(self.earlier_drops)
             .fold(None, |sum: Option<u64>, drops| Some(sum.unwrap_or(0).saturating_add(drops)))
     }
@@ -244,7 +244,7 @@ impl Pcapng {
             n => Some(format!(
                 "{}.\n  {} blocks or sections were left out, this is the first.",
                 self.first_skipped,
-                Grouped(n)
+                GroupedDigits(n)
             )),
         }
     }
@@ -252,7 +252,7 @@ impl Pcapng {
     /// What else is worth a line.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         self.unknown.iter().map(|(kind, count, first)| {
-            let (first, count) = (Grouped(*first), Grouped(*count));
+            let (first, count) = (GroupedDigits(*first), GroupedDigits(*count));
             format!("skipped {count} block(s) of the unknown type {kind:#010x}, the first at byte {first}")
         })
     }
@@ -264,8 +264,8 @@ impl Pcapng {
         data: &[u8],
         base: u64,
         numbers: &mut Numbers,
-        records: &mut Vec<Record>,
-    ) -> (usize, Found) {
+        records: &mut Vec<PacketRecord>,
+    ) -> (usize, NextRecord) {
         let mut at = 0;
         loop {
             let (consumed, found) = match self.order {
@@ -287,15 +287,15 @@ impl Pcapng {
         from: usize,
         base: u64,
         numbers: &mut Numbers,
-        records: &mut Vec<Record>,
-    ) -> (usize, Option<Found>) {
+        records: &mut Vec<PacketRecord>,
+    ) -> (usize, Option<NextRecord>) {
         let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
         let mut rest = data.get(from..).unwrap_or_default();
         loop {
             let at = data.len().saturating_sub(rest.len());
             let place = base.saturating_add(at as u64);
             let [kind, total, _, ..] = rest.as_chunks().0 else {
-                return (at, Some(Found::Need(SHORTEST_BLOCK as usize)));
+                return (at, Some(NextRecord::Need(SHORTEST_BLOCK as usize)));
             };
             let (kind, total) = (order.number(kind), order.number(total));
             if kind == SECTION_HEADER {
@@ -306,13 +306,13 @@ impl Pcapng {
             }
             let length = match whole_length(total) {
                 Ok(length) => length,
-                Err(damage) => return (at, Some(Found::Damage(damage))),
+                Err(damage) => return (at, Some(NextRecord::Damage(damage))),
             };
             let Some((block, behind)) = rest.split_at_checked(length) else {
-                return (at, Some(self.beyond(kind, total, length, rest, numbers)));
+                return (at, Some(self.block_past_window(kind, total, length, rest, numbers)));
             };
             if let Err(damage) = same_length(total, block, order) {
-                return (at, Some(Found::Damage(damage)));
+                return (at, Some(NextRecord::Damage(damage)));
             }
             match kind {
                 _ if self.foreign => {}
@@ -337,9 +337,9 @@ impl Pcapng {
                 }
                 INTERFACE_DESCRIPTION => {
                     if self.interfaces.len() == MOST_INTERFACES {
-                        let what =
-                            format!("describes one more than {} interfaces", Grouped(MOST_INTERFACES as u64));
-                        return (at, Some(Found::Damage(Damage::Other(what))));
+                        let most = GroupedDigits(MOST_INTERFACES as u64);
+                        let what = format!("describes one more than {most} interfaces");
+                        return (at, Some(NextRecord::Damage(RecordDamage::Other(what))));
                     }
                     self.describe(block, place);
                 }
@@ -354,20 +354,27 @@ impl Pcapng {
     }
 
     /// A block that does not end inside the window, which shows `rest` of it.
-    fn beyond(&mut self, kind: u32, total: u32, length: usize, rest: &[u8], numbers: &Numbers) -> Found {
+    fn block_past_window(
+        &mut self,
+        kind: u32,
+        total: u32,
+        length: usize,
+        rest: &[u8],
+        numbers: &Numbers,
+    ) -> NextRecord {
         if length <= LONG {
-            return Found::Need(length);
+            return NextRecord::Need(length);
         }
         // Its beginning is enough, the rest will be read over; of a packet, kept_of() more.
         let packet = matches!(kind, ENHANCED_PACKET | OBSOLETE_PACKET | SIMPLE_PACKET);
         let head =
             if packet { BEFORE_PACKET.saturating_add(kept_of(u32::MAX)) } else { SHORTEST_BLOCK } as usize;
         if rest.len() < head {
-            return Found::Need(head);
+            return NextRecord::Need(head);
         }
         if kind == INTERFACE_DESCRIPTION {
             let limit = LONG as u64;
-            return Found::Damage(Damage::Length { claimed: length as u64, limit });
+            return NextRecord::Damage(RecordDamage::Length { claimed: length as u64, limit });
         }
         let record = match packet.then(|| self.look_at_packet(kind, total, rest)) {
             Some(Ok((mut record, _))) => {
@@ -375,7 +382,7 @@ impl Pcapng {
                 record.captured = kept_of(record.captured);
                 Some(record)
             }
-            Some(Err(what)) => return Found::Damage(Damage::Other(what)),
+            Some(Err(what)) => return NextRecord::Damage(RecordDamage::Other(what)),
             None => None,
         };
         self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
@@ -384,14 +391,14 @@ impl Pcapng {
             ByteOrder::Little => total.to_le_bytes(),
             ByteOrder::Big => total.to_be_bytes(),
         });
-        Found::Long(Long { length: length as u64, record, numbered, trailer })
+        NextRecord::Long(Long { length: length as u64, record, numbered, trailer })
     }
 
     /// Begins a section: `rest` starts at its header. Gives the header's length.
-    fn section(&mut self, rest: &[u8], place: u64) -> Result<usize, Found> {
-        let damage = |what: String| Err(Found::Damage(Damage::Other(what)));
+    fn section(&mut self, rest: &[u8], place: u64) -> Result<usize, NextRecord> {
+        let damage = |what: String| Err(NextRecord::Damage(RecordDamage::Other(what)));
         let [_, total, mark, ..] = rest.as_chunks().0 else {
-            return Err(Found::Need(SHORTEST_BLOCK as usize));
+            return Err(NextRecord::Need(SHORTEST_BLOCK as usize));
         };
         let order = match *mark {
             ORDER_MARK_BIG => ByteOrder::Big,
@@ -403,16 +410,17 @@ impl Pcapng {
             let least = SHORTEST_SECTION;
             return damage(format!("says it is {total} bytes long; a section header has at least {least}"));
         }
-        let length = whole_length(total).map_err(Found::Damage)?;
+        let length = whole_length(total).map_err(NextRecord::Damage)?;
         if length > LONG {
-            return Err(Found::Damage(Damage::Length { claimed: length as u64, limit: LONG as u64 }));
+            let (claimed, limit) = (length as u64, LONG as u64);
+            return Err(NextRecord::Damage(RecordDamage::Length { claimed, limit }));
         }
         let Some((block, [_, _, _, versions, ..])) =
             rest.get(..length).map(|block| (block, block.as_chunks().0))
         else {
-            return Err(Found::Need(length));
+            return Err(NextRecord::Need(length));
         };
-        same_length(total, block, order).map_err(Found::Damage)?;
+        same_length(total, block, order).map_err(NextRecord::Damage)?;
         let versions = order.number(versions);
         let [major, minor] = order.halves(versions);
         self.foreign = major != 1;
@@ -438,7 +446,7 @@ impl Pcapng {
         kind: u32,
         total: u32,
         block: &[u8],
-    ) -> Result<(Record, Option<(u32, usize)>), String> {
+    ) -> Result<(PacketRecord, Option<(u32, usize)>), String> {
         let (record, options) = self.look_at_packet(kind, total, block)?;
         self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
         self.last = Some(record.time);
@@ -462,7 +470,7 @@ impl Pcapng {
         kind: u32,
         total: u32,
         block: &[u8],
-    ) -> Result<(Record, Option<(u32, usize)>), String> {
+    ) -> Result<(PacketRecord, Option<(u32, usize)>), String> {
         let number = |word| self.order.number(word);
         let least = if kind == SIMPLE_PACKET { 16 } else { BEFORE_PACKET.saturating_add(4) };
         let short = || format!("is a packet block of {total} bytes; expected at least {least}");
@@ -481,7 +489,7 @@ impl Pcapng {
                 "has a packet of interface {interface}; its section describes {known} so far"
             ));
         };
-        let record = Record {
+        let record = PacketRecord {
             id: Default::default(),
             time: self.last.unwrap_or_default(),
             offset: least.saturating_sub(4),
@@ -495,15 +503,19 @@ impl Pcapng {
         if kind == SIMPLE_PACKET {
             let original = first;
             let snaplen = if described.snaplen == 0 { u32::MAX } else { described.snaplen };
-            return Ok((Record { captured: original.min(snaplen).min(room), original, ..record }, None));
+            return Ok((
+                PacketRecord { captured: original.min(snaplen).min(room), original, ..record },
+                None,
+            ));
         }
         let [high, low, captured, original, ..] = behind else { return Err(short()) };
         let (captured, original) = (number(captured), number(original));
         if captured > room {
-            let (captured, room) = (Grouped(captured.into()), Grouped(room.into()));
+            let (captured, room) = (GroupedDigits(captured.into()), GroupedDigits(room.into()));
             return Err(format!("says it holds {captured} bytes of a packet, but has room for {room}"));
         }
-        let record = Record { time: described.time(number(high), number(low)), captured, original, ..record };
+        let record =
+            PacketRecord { time: described.time(number(high), number(low)), captured, original, ..record };
         let options = captured.next_multiple_of(4).saturating_add(BEFORE_PACKET);
         Ok((record, Some((interface, options as usize))))
     }
@@ -545,7 +557,7 @@ impl Pcapng {
             ByteOrder::Little => parse_interfacedescriptionblock_le,
             ByteOrder::Big => parse_interfacedescriptionblock_be,
         };
-        let mut interface = Interface {
+        let mut interface = InterfaceBlock {
             link: LinkType(0),
             snaplen: 0,
             resolution: Resolution::of(6),
@@ -610,7 +622,7 @@ impl Pcapng {
     fn skip(&mut self, place: u64, wrong: &str) {
         self.note_change();
         if self.skipped == 0 {
-            self.first_skipped = format!("block at byte {} {wrong}", Grouped(place));
+            self.first_skipped = format!("block at byte {} {wrong}", GroupedDigits(place));
         }
         self.skipped = self.skipped.saturating_add(1);
     }
@@ -647,22 +659,24 @@ fn listed<'a, 'b>(options: &'a [PcapNGOption<'b>]) -> impl Iterator<Item = &'a P
 
 /// The number of bytes to the next block. A length that is no multiple of four is rounded up, as Wireshark does.
 #[inline]
-fn whole_length(total: u32) -> Result<usize, Damage> {
+fn whole_length(total: u32) -> Result<usize, RecordDamage> {
     if total < SHORTEST_BLOCK {
         let least = SHORTEST_BLOCK;
-        return Err(Damage::Other(format!("says it is {total} bytes long; the shortest block has {least}")));
+        return Err(RecordDamage::Other(format!(
+            "says it is {total} bytes long; the shortest block has {least}"
+        )));
     }
     if total > RECORD_LIMIT as u32 {
-        return Err(Damage::Length { claimed: total.into(), limit: RECORD_LIMIT as u64 });
+        return Err(RecordDamage::Length { claimed: total.into(), limit: RECORD_LIMIT as u64 });
     }
     Ok(total.next_multiple_of(4) as usize)
 }
 
 /// The length at the end of `block` must be that at its start, which is `first`.
 #[inline]
-fn same_length(first: u32, block: &[u8], order: ByteOrder) -> Result<(), Damage> {
+fn same_length(first: u32, block: &[u8], order: ByteOrder) -> Result<(), RecordDamage> {
     let last = block.last_chunk().map_or(0, |word| order.number(word));
-    if first == last { Ok(()) } else { Err(Damage::lengths(first, last)) }
+    if first == last { Ok(()) } else { Err(RecordDamage::lengths(first, last)) }
 }
 
 fn wrong_mark(mark: &[u8]) -> String {

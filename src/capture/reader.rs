@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::block::Record;
+use super::block::PacketRecord;
 use super::clock::InputTimes;
-use super::message::{Grouped, PacketsBefore};
+use super::message::{GroupedDigits, PacketsBefore};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::Pcapng;
 use super::places::Places;
-use super::record::{Damage, Found, LONG, Long, Numbers};
+use super::record::{LONG, Long, NextRecord, Numbers, RecordDamage};
 use super::stream::Stream;
 use super::{Block, Status};
 use crate::decode::segment::PacketId;
@@ -27,7 +27,7 @@ const SMALLEST_WINDOW: usize = 128 << 10;
 /// How far a reader has come in its part of an input.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Progress {
+pub(super) struct ReadProgress {
     /// Where the first record lies; `None` when none was found.
     #[cfg(feature = "fleet")]
     pub began: Option<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Progress {
     stopped: Option<Stopped>,
 }
 
-impl Progress {
+impl ReadProgress {
     /// Whether nothing behind this place can be read.
     #[cfg(feature = "fleet")]
     pub(super) fn has_stopped(&self) -> bool {
@@ -74,15 +74,15 @@ enum StopCause {
 }
 
 #[derive(Clone, Debug)]
-enum Format {
+enum FileFormat {
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
 
-impl Format {
+impl FileFormat {
     /// Hands over the comments on the packets that were read last.
     fn hand_over_notes(&mut self, to: &mut Vec<(PacketId, Box<str>)>) {
-        if let Format::Pcapng(pcapng) = self {
+        if let FileFormat::Pcapng(pcapng) = self {
             to.append(&mut pcapng.notes);
         }
     }
@@ -92,34 +92,34 @@ impl Format {
         data: &[u8],
         base: u64,
         numbers: &mut Numbers,
-        into: &mut Vec<Record>,
-    ) -> (usize, Found) {
+        into: &mut Vec<PacketRecord>,
+    ) -> (usize, NextRecord) {
         match self {
-            Format::Pcap(pcap) => pcap.index(data, numbers, into),
-            Format::Pcapng(pcapng) => pcapng.index(data, base, numbers, into),
+            FileFormat::Pcap(pcap) => pcap.index(data, numbers, into),
+            FileFormat::Pcapng(pcapng) => pcapng.index(data, base, numbers, into),
         }
     }
 
     fn claimed(&self, rest: &[u8]) -> Option<u64> {
         match self {
-            Format::Pcap(pcap) => pcap.claimed(rest),
-            Format::Pcapng(pcapng) => pcapng.claimed(rest),
+            FileFormat::Pcap(pcap) => pcap.claimed(rest),
+            FileFormat::Pcapng(pcapng) => pcapng.claimed(rest),
         }
     }
 
     /// As [`Pcap::find`], [`Pcapng::find`].
     fn find(&self, data: &[u8], base: u64, near: Option<Timestamp>) -> Option<usize> {
         match self {
-            Format::Pcap(pcap) => pcap.find(data, near),
-            Format::Pcapng(pcapng) => pcapng.find(data, base),
+            FileFormat::Pcap(pcap) => pcap.find(data, near),
+            FileFormat::Pcapng(pcapng) => pcapng.find(data, base),
         }
     }
 
     /// What a record is called.
     fn unit(&self) -> &'static str {
         match self {
-            Format::Pcap(_) => "record",
-            Format::Pcapng(_) => "block",
+            FileFormat::Pcap(_) => "record",
+            FileFormat::Pcapng(_) => "block",
         }
     }
 }
@@ -139,7 +139,7 @@ pub(super) enum NotRead {
 
 /// Where a part of an input begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Begin {
+pub(super) enum PartBegin {
     /// At a record: where the reading before it stopped.
     AtRecord,
     /// Anywhere: its first record must be searched for.
@@ -150,7 +150,7 @@ pub(super) enum Begin {
 pub(super) struct Reader {
     path: Arc<str>,
     stream: Stream,
-    format: Format,
+    format: FileFormat,
     numbers: Numbers,
     /// The beginning of a record whose rest was not there yet.
     carry: Vec<u8>,
@@ -179,9 +179,9 @@ impl Reader {
         }
         let (format, base) = if let Some(pcap) = Pcap::recognise(&head) {
             head.clear();
-            (Format::Pcap(pcap.map_err(NotRead::Header)?), FILE_HEADER as u64)
+            (FileFormat::Pcap(pcap.map_err(NotRead::Header)?), FILE_HEADER as u64)
         } else if let Some(pcapng) = Pcapng::recognise(&head) {
-            (Format::Pcapng(pcapng.map_err(NotRead::Header)?), 0)
+            (FileFormat::Pcapng(pcapng.map_err(NotRead::Header)?), 0)
         } else {
             return Err(NotRead::Unknown(head));
         };
@@ -204,14 +204,14 @@ impl Reader {
 
     /// A reader of the records from `from` to `until`, in the state that this one is in. `None` where the input can only be
     /// read in turn.
-    pub(super) fn part(&self, from: u64, until: u64, begin: Begin) -> Option<Reader> {
+    pub(super) fn part(&self, from: u64, until: u64, begin: PartBegin) -> Option<Reader> {
         Some(self.part_of(self.stream.from(from)?, from, until, begin))
     }
 
     /// The same of a `stream` that begins at `from`.
-    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, begin: Begin) -> Reader {
+    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, begin: PartBegin) -> Reader {
         let mut format = self.format.clone();
-        if let (Format::Pcapng(pcapng), Begin::Anywhere) = (&mut format, begin) {
+        if let (FileFormat::Pcapng(pcapng), PartBegin::Anywhere) = (&mut format, begin) {
             pcapng.forget_time();
         }
         Reader {
@@ -221,7 +221,7 @@ impl Reader {
             numbers: Numbers { next: 1, ..self.numbers },
             carry: Vec::new(),
             base: from,
-            began: (begin == Begin::AtRecord).then_some(from),
+            began: (begin == PartBegin::AtRecord).then_some(from),
             until,
             ended: false,
             packets: 0,
@@ -238,7 +238,7 @@ impl Reader {
         self.numbers.next = part.numbers.next.saturating_add(before);
         let progress = part.progress();
         // Nothing in a pcap file changes after its header.
-        if let (Format::Pcapng(own), Format::Pcapng(later)) = (&mut self.format, part.format) {
+        if let (FileFormat::Pcapng(own), FileFormat::Pcapng(later)) = (&mut self.format, part.format) {
             own.append(later);
         }
         self.pass(progress, before);
@@ -246,7 +246,7 @@ impl Reader {
     }
 
     /// Goes on where another reader of the same input has stopped that had come so far; `before` packets come before its.
-    pub(super) fn pass(&mut self, progress: Progress, before: u64) {
+    pub(super) fn pass(&mut self, progress: ReadProgress, before: u64) {
         self.clock.append(&progress.clock, before);
         self.packets = self.packets.saturating_add(progress.packets);
         self.base = progress.end;
@@ -257,8 +257,8 @@ impl Reader {
     }
 
     /// How far this reader has come.
-    pub(super) fn progress(&self) -> Progress {
-        Progress {
+    pub(super) fn progress(&self) -> ReadProgress {
+        ReadProgress {
             #[cfg(feature = "fleet")]
             began: self.began,
             end: self.base,
@@ -279,15 +279,15 @@ impl Reader {
     #[cfg(feature = "fleet")]
     pub(super) fn pcapng(&self) -> Option<&Pcapng> {
         match &self.format {
-            Format::Pcap(_) => None,
-            Format::Pcapng(pcapng) => Some(pcapng),
+            FileFormat::Pcap(_) => None,
+            FileFormat::Pcapng(pcapng) => Some(pcapng),
         }
     }
 
     /// Goes on in the state in which a later part of the same file ended.
     #[cfg(feature = "fleet")]
     pub(super) fn pass_pcapng(&mut self, later: Pcapng) {
-        if let Format::Pcapng(own) = &mut self.format {
+        if let FileFormat::Pcapng(own) = &mut self.format {
             own.append(later);
         }
     }
@@ -343,14 +343,14 @@ impl Reader {
     /// counted.
     pub(super) fn changes(&self) -> u64 {
         match &self.format {
-            Format::Pcap(_) => 0,
-            Format::Pcapng(pcapng) => pcapng.changes,
+            FileFormat::Pcap(_) => 0,
+            FileFormat::Pcapng(pcapng) => pcapng.changes,
         }
     }
 
     /// Whether something that was read cannot be right without what comes before it.
-    pub(super) fn needs_what_was_before(&self) -> bool {
-        matches!(&self.format, Format::Pcapng(pcapng) if pcapng.needs_time)
+    pub(super) fn depends_on_earlier(&self) -> bool {
+        matches!(&self.format, FileFormat::Pcapng(pcapng) if pcapng.needs_time)
     }
 
     /// Replaces the contents of `block` by the next packets, reading up to `window` bytes at a time; `false` at the
@@ -383,13 +383,13 @@ impl Reader {
             }
             start = start.saturating_add(consumed);
             self.base = self.base.saturating_add(consumed as u64);
-            if !block.is_empty() && !matches!(found, Found::Damage(_)) {
+            if !block.is_empty() && !matches!(found, NextRecord::Damage(_)) {
                 self.carry.extend_from_slice(block.data.get(start..end).unwrap_or_default());
                 break;
             }
             match found {
-                Found::Need(_) if self.base >= self.until => self.ended = true,
-                Found::Need(length) => {
+                NextRecord::Need(_) if self.base >= self.until => self.ended = true,
+                NextRecord::Need(length) => {
                     if start > 0 && start.saturating_add(length) > block.data.len() {
                         block.data.copy_within(start..end, 0);
                         (start, end) = (0, end.saturating_sub(start));
@@ -399,7 +399,7 @@ impl Reader {
                     }
                     end = self.read_on(&mut block.data, (start, end), length);
                 }
-                Found::Long(long) => {
+                NextRecord::Long(long) => {
                     let mut record = long.record;
                     if let Some(record) = &mut record {
                         record.move_by(start);
@@ -416,7 +416,7 @@ impl Reader {
                         (start, end) = (0, 0);
                     }
                 }
-                Found::Damage(damage) => self.damaged(&damage),
+                NextRecord::Damage(damage) => self.damaged(&damage),
             }
             if self.ended {
                 break;
@@ -478,10 +478,10 @@ impl Reader {
         long: &Long,
         data: &mut [u8],
         (start, end): (usize, usize),
-        kept: Option<&Record>,
+        kept: Option<&PacketRecord>,
     ) -> bool {
         // The rest goes behind the packet's kept bytes, or over the record where it has none.
-        let scratch = kept.map_or(0, Record::end);
+        let scratch = kept.map_or(0, PacketRecord::end);
         let trailer = if long.trailer.is_some() { 4 } else { 0 };
         let mut seen = end.saturating_sub(start) as u64;
         while seen < long.length {
@@ -507,7 +507,7 @@ impl Reader {
             && data.get(scratch..).and_then(<[u8]>::first_chunk) != Some(&expected)
         {
             let what = "says at its end that it has another length than at its start".to_owned();
-            self.damaged(&Damage::Other(what));
+            self.damaged(&RecordDamage::Other(what));
             return false;
         }
         self.base = self.base.saturating_add(long.length);
@@ -523,31 +523,31 @@ impl Reader {
     }
 
     fn end_in_record(&mut self, claimed: Option<u64>, there: u64) {
-        let claimed = claimed.map(Grouped);
+        let claimed = claimed.map(GroupedDigits);
         let says = match claimed {
             Some(claimed) => format!("says it is {claimed} bytes long"),
             None => "is cut off in its header".to_owned(),
         };
         self.stop(
             &says,
-            &format!("; the file ends after {}", Grouped(there)),
+            &format!("; the file ends after {}", GroupedDigits(there)),
             "The capture was cut off or overwritten there.",
         );
     }
 
-    fn damaged(&mut self, damage: &Damage) {
+    fn damaged(&mut self, damage: &RecordDamage) {
         let (says, end) = match damage {
-            Damage::Other(what) => (what.clone(), String::new()),
-            Damage::Length { claimed, limit } => {
+            RecordDamage::Other(what) => (what.clone(), String::new()),
+            RecordDamage::Length { claimed, limit } => {
                 let left = match (self.stream.compression, self.stream.size) {
                     (None, Some(size)) => Some(size.saturating_sub(self.base)),
                     _ => None,
                 };
                 let end = match left {
-                    Some(left) if left < *claimed => format!("; the file ends after {}", Grouped(left)),
-                    _ => format!("; at most {} were expected", Grouped(*limit)),
+                    Some(left) if left < *claimed => format!("; the file ends after {}", GroupedDigits(left)),
+                    _ => format!("; at most {} were expected", GroupedDigits(*limit)),
                 };
-                (format!("says it is {} bytes long", Grouped(*claimed)), end)
+                (format!("says it is {} bytes long", GroupedDigits(*claimed)), end)
             }
         };
         self.stop(
@@ -571,7 +571,7 @@ impl Reader {
     /// Why the reading stopped before the end, if it did.
     fn damage(&self) -> Option<String> {
         let Stopped { at, cause } = self.stopped.as_ref()?;
-        let (path, at, before) = (&self.path, Grouped(*at), PacketsBefore(self.packets));
+        let (path, at, before) = (&self.path, GroupedDigits(*at), PacketsBefore(self.packets));
         Some(match (cause, self.stream.compression) {
             (StopCause::Damage { says, end, cause }, _) => {
                 let unit = self.format.unit();
@@ -606,8 +606,8 @@ impl Reader {
     /// The status of the input so far.
     pub(super) fn status(&self) -> Status {
         let (name, dropped, snaplen) = match &self.format {
-            Format::Pcap(pcap) => (pcap.name(), None, pcap.snaplen),
-            Format::Pcapng(pcapng) => ("pcapng", pcapng.dropped(), pcapng.snaplen),
+            FileFormat::Pcap(pcap) => (pcap.name(), None, pcap.snaplen),
+            FileFormat::Pcapng(pcapng) => ("pcapng", pcapng.dropped(), pcapng.snaplen),
         };
         let format = match self.stream.compression {
             Some(compression) => format!("{name}.{}", compression.suffix()),
@@ -615,7 +615,7 @@ impl Reader {
         };
         let mut warnings: Vec<String> = self.clock.warning().into_iter().collect();
         let mut damage = self.damage();
-        if let Format::Pcapng(pcapng) = &self.format {
+        if let FileFormat::Pcapng(pcapng) = &self.format {
             warnings.extend(pcapng.warnings());
             let skipped = pcapng.damage();
             if damage.is_none() {
@@ -634,8 +634,8 @@ impl Reader {
             clock_jumps: self.clock.jumps,
             snaplen,
             interfaces: match &self.format {
-                Format::Pcapng(pcapng) => pcapng.texts.clone(),
-                Format::Pcap(_) => Vec::new(),
+                FileFormat::Pcapng(pcapng) => pcapng.texts.clone(),
+                FileFormat::Pcap(_) => Vec::new(),
             },
             position: (self.stream.consumed(), self.stream.size),
             damage,

@@ -1,7 +1,7 @@
 //! What a format finds in a window of bytes: records, the rest of one, or damage.
 
-use super::block::Record;
-use super::message::Grouped;
+use super::block::PacketRecord;
+use super::message::GroupedDigits;
 use crate::decode::segment::PacketId;
 
 /// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
@@ -17,13 +17,13 @@ pub(super) fn kept_of(captured: u32) -> u32 {
 
 /// What comes behind the records indexed so far.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum NextRecord {
     /// The beginning of a record; it can be read on when this many bytes of it are there.
     Need(usize),
     /// A record longer than [`LONG`].
     Long(Long),
     /// Nothing that can be read.
-    Damage(Damage),
+    Damage(RecordDamage),
 }
 
 /// A record longer than [`LONG`], of which the beginning is in the window.
@@ -32,7 +32,7 @@ pub(super) struct Long {
     /// Its length, bytes.
     pub length: u64,
     /// The packet in it, cut to the kept length.
-    pub record: Option<Record>,
+    pub record: Option<PacketRecord>,
     /// Whether it has a packet number.
     pub numbered: bool,
     /// How it must end, if that is known.
@@ -41,7 +41,7 @@ pub(super) struct Long {
 
 /// The error in a record.
 #[derive(Debug)]
-pub(super) enum Damage {
+pub(super) enum RecordDamage {
     /// A length that nothing has.
     Length {
         /// The length that it states, bytes.
@@ -53,12 +53,12 @@ pub(super) enum Damage {
     Other(String),
 }
 
-impl Damage {
+impl RecordDamage {
     /// The length at the end of a block is not that at its start.
     #[cold]
-    pub(super) fn lengths(first: u32, last: u32) -> Damage {
-        let (first, last) = (Grouped(first.into()), Grouped(last.into()));
-        Damage::Other(format!("says it is {first} bytes long at its start and {last} at its end"))
+    pub(super) fn lengths(first: u32, last: u32) -> RecordDamage {
+        let (first, last) = (GroupedDigits(first.into()), GroupedDigits(last.into()));
+        RecordDamage::Other(format!("says it is {first} bytes long at its start and {last} at its end"))
     }
 }
 

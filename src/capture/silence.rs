@@ -1,7 +1,7 @@
 //! Stretches of the stream without a packet: a connection that is quiet there was not necessarily quiet.
 
 use super::Packet;
-use super::block::Record;
+use super::block::PacketRecord;
 use crate::time::{Span, Timestamp};
 
 /// An interval without packets shorter than this is not worth noting.
@@ -62,7 +62,7 @@ impl Silences {
         }
     }
 
-    pub(super) fn note_records(&mut self, records: &[Record]) {
+    pub(super) fn note_records(&mut self, records: &[PacketRecord]) {
         for record in records {
             if record.timed {
                 self.advance(record.time);

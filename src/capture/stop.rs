@@ -43,19 +43,19 @@ const MOST: Duration = Duration::from_secs(2);
 
 /// A pipe whose reading can be stopped. The data that its writer still had is read first: `tcpdump` gets the same ^C,
 /// and flushes its buffer.
-pub(super) struct Leavable {
+pub(super) struct StoppablePipe {
     pipe: File,
     stop: Stop,
     asked: Option<Instant>,
 }
 
-impl Leavable {
-    pub(super) fn new(pipe: File, stop: &Stop) -> Leavable {
-        Leavable { pipe, stop: stop.clone(), asked: None }
+impl StoppablePipe {
+    pub(super) fn new(pipe: File, stop: &Stop) -> StoppablePipe {
+        StoppablePipe { pipe, stop: stop.clone(), asked: None }
     }
 }
 
-impl Read for Leavable {
+impl Read for StoppablePipe {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.asked.is_none() && self.stop.is_asked() {
@@ -109,7 +109,7 @@ mod tests {
         let (reader, mut writer) = pipe();
         let stop = Stop::default();
         let asks = stop.clone();
-        let mut pipe = Leavable::new(reader, &stop);
+        let mut pipe = StoppablePipe::new(reader, &stop);
         writer.write_all(b"ab").unwrap();
         let waiter = thread::spawn(move || {
             let mut all = Vec::new();
@@ -130,7 +130,7 @@ mod tests {
         let stop = Stop::default();
         stop.ask();
         drop(writer);
-        assert_eq!(Leavable::new(reader, &stop).read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(StoppablePipe::new(reader, &stop).read(&mut [0; 8]).unwrap(), 0);
         assert!(!stop.left_a_pipe());
     }
 }

@@ -31,7 +31,7 @@ impl Stream {
         let filled = fill(&mut raw, &mut head)?;
         head.truncate(filled);
         let compression = Compression::of(&head);
-        let whole: Box<dyn Read + Send> = Box::new(Headed { head, raw });
+        let whole: Box<dyn Read + Send> = Box::new(PeekedStream { head, raw });
         let bytes = match compression {
             Some(compression) => Box::new(Decompressor::start(compression, whole)?),
             None => whole,
@@ -59,7 +59,7 @@ impl Stream {
     pub(super) fn from(&self, place: u64) -> Option<Stream> {
         let places = self.places.clone()?;
         Some(Stream {
-            bytes: Box::new(From { places, place }),
+            bytes: Box::new(ReadFrom { places, place }),
             consumed: Arc::default(),
             places: None,
             size: self.size,
@@ -109,12 +109,12 @@ fn fill(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
 }
 
 /// The bytes looked at already, then the rest.
-struct Headed<R> {
+struct PeekedStream<R> {
     head: Vec<u8>,
     raw: R,
 }
 
-impl<R: Read> Read for Headed<R> {
+impl<R: Read> Read for PeekedStream<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.head.is_empty() {
             return self.raw.read(buf);
@@ -126,12 +126,12 @@ impl<R: Read> Read for Headed<R> {
 }
 
 /// Reads on from a place.
-struct From {
+struct ReadFrom {
     places: Arc<dyn Places>,
     place: u64,
 }
 
-impl Read for From {
+impl Read for ReadFrom {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.places.read_at(buf, self.place)?;
         self.place = self.place.saturating_add(n as u64);

@@ -8,14 +8,14 @@ use pcap_parser::{Block as Parsed, PcapBlockOwned, PcapError};
 use proptest::prelude::*;
 
 use super::compress::Compression;
-use super::made::*;
+use super::test_captures::*;
 use super::*;
 use crate::time::Timestamp;
 
 const ALL_COMPRESSIONS: [Compression; 4] =
     [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
 
-fn files(made: &[Made]) -> Vec<Vec<u8>> {
+fn files(made: &[TestPacket]) -> Vec<Vec<u8>> {
     vec![
         pcap(ByteOrder::Little, NANO, made),
         pcap(ByteOrder::Big, NANO, made),
@@ -56,7 +56,7 @@ fn captures_inside_of_packets_are_not_taken_for_what_is_around_them() {
     for (which, inner) in files(&inside).into_iter().enumerate() {
         let data = inner[if inner[0] == 0x0a { 60 } else { 24 }..].to_vec();
         let packet =
-            |n: i64| Made { time: 1_700_000_000_000_000_000 + n, original: 20_000, data: data.clone() };
+            |n: i64| TestPacket { time: 1_700_000_000_000_000_000 + n, original: 20_000, data: data.clone() };
         let around = files(&(0..40).map(|n| packet(n * 1_000)).collect::<Vec<_>>()).swap_remove(which);
         // As `read` does for every file; here the guesses are wrong, and are given up in the end.
         let again = read_in_parts(&around, 10_000).again;
@@ -69,8 +69,10 @@ fn captures_inside_of_packets_are_not_taken_for_what_is_around_them() {
 fn a_silence_is_the_same_wherever_the_capture_is_cut() {
     // Packets out of order, silences in front of late ones and across them.
     let times = [0, 50, 10, 45, 100, 131, 20, 163, 0, 1, 193, 400, 380, 431, 432];
-    let made: Vec<_> =
-        times.iter().map(|s| Made { time: s * 1_000_000_000, original: 60, data: vec![1; 60] }).collect();
+    let made: Vec<_> = times
+        .iter()
+        .map(|s| TestPacket { time: s * 1_000_000_000, original: 60, data: vec![1; 60] })
+        .collect();
     for file in files(&made) {
         let silences: Vec<_> = read_in_parts(&file, 100).silences;
         let seconds: Vec<_> = silences.iter().map(|s| (s.from.seconds(), s.to.seconds())).collect();
@@ -257,9 +259,9 @@ fn oracle(file: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
     }
 }
 
-fn any_packets() -> impl Strategy<Value = Vec<Made>> {
+fn any_packets() -> impl Strategy<Value = Vec<TestPacket>> {
     let packet = (0..4_000_000_000_i64, any::<u32>(), prop::collection::vec(any::<u8>(), 0..300));
-    let packet = packet.prop_map(|(us, original, data)| Made { time: us * 1000, original, data });
+    let packet = packet.prop_map(|(us, original, data)| TestPacket { time: us * 1000, original, data });
     prop::collection::vec(packet, 0..40)
 }
 
@@ -335,7 +337,7 @@ proptest! {
         let mut all = Vec::new();
         for (i, (step, part)) in steps.into_iter().enumerate() {
             time += step + 1;
-            let made = Made { time, original: i as u32, data: vec![i as u8; i % 90] };
+            let made = TestPacket { time, original: i as u32, data: vec![i as u8; i % 90] };
             parts[if consecutive { i * 3 / count } else { part }].push(made.clone());
             all.push(made);
         }
@@ -367,7 +369,7 @@ fn written(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 #[test]
 fn packets_of_one_time_stay_in_the_order_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
-    let same = vec![Made { time: 5, original: 60, data: vec![1] }; 3];
+    let same = vec![TestPacket { time: 5, original: 60, data: vec![1] }; 3];
     let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &same));
     let mut opened = open(&[a.clone(), a]).unwrap();
     let seen = drain(&mut *opened.source);
@@ -380,8 +382,8 @@ fn packets_of_one_time_stay_in_the_order_of_the_command_line() {
 #[test]
 fn a_clock_that_steps_back_leaves_the_order_within_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |times: &[i64]| -> Vec<Made> {
-        times.iter().map(|s| Made { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
+    let at = |times: &[i64]| -> Vec<TestPacket> {
+        times.iter().map(|s| TestPacket { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
     };
     let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &at(&[10, 20, 5, 30])));
     let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &at(&[15, 25])));
@@ -397,8 +399,8 @@ fn a_clock_that_steps_back_leaves_the_order_within_its_file() {
 #[test]
 fn silences_are_those_of_the_merged_stream() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |times: &[i64]| -> Vec<Made> {
-        times.iter().map(|s| Made { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
+    let at = |times: &[i64]| -> Vec<TestPacket> {
+        times.iter().map(|s| TestPacket { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
     };
     let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &at(&[0, 100, 200])));
     let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &at(&[20, 40, 60, 80])));
@@ -443,7 +445,7 @@ fn more_overlapping_captures_than_may_be_open_all_come_with_a_warning() {
 #[test]
 fn merged_packets_keep_their_headers_and_their_length() {
     let folder = tempfile::tempdir().unwrap();
-    let long = |time| Made { time, original: 60_000, data: vec![7; 50_000] };
+    let long = |time| TestPacket { time, original: 60_000, data: vec![7; 50_000] };
     let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &[long(1), long(3)]));
     let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &[long(2), long(4)]));
     let mut opened = open(&[a, b]).unwrap();

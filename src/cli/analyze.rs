@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::args::{AnalyzeArgs, PrivacyArgs, Scope};
 use super::destination::Destinations;
-use super::exit::{Damage, Exit, Verdict};
+use super::exit::{Exit, FailOnVerdict, InputDamage};
 use super::output::complain;
 use super::privacy::Privacy;
 use super::progress::ProgressLine;
@@ -15,9 +15,9 @@ use super::snapshot::HostFiles;
 use super::value::HostArg;
 use super::{signals, snapshot};
 use crate::capture::Stop;
-use crate::engine::{self, Options};
+use crate::engine::{self, AnalysisOptions};
 use crate::model::{AppliedOptions, Program};
-use crate::pair::points::Named;
+use crate::pair::points::NamedInputs;
 use crate::pair::{self, Pairing};
 
 /// What a request to stop is answered with.
@@ -32,7 +32,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     check(&captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::new(&args.privacy)?;
     let destinations = Destinations::open(args)?;
-    let own = Options {
+    let own = AnalysisOptions {
         #[cfg(feature = "fleet")]
         table: super::destination::table_folder(args, ""),
         ..args.scope.options()
@@ -50,26 +50,26 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     destinations.write(report, args, &privacy)?;
     #[cfg(feature = "fleet")]
     super::destination::write_findings(&outcome, args, "")?;
-    let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
+    let damage = if outcome.damage.is_empty() { InputDamage::None } else { InputDamage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     // The process ends: to give back a large report piece by piece takes as long as to write it.
     std::mem::forget(outcome);
-    Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+    Ok(Exit::verdict(damage, if matched { FailOnVerdict::Matched } else { FailOnVerdict::Clear }))
 }
 
 /// Analyzes `captures`, with a line of progress.
 pub(super) fn examine(
     captures: &[PathBuf],
     scope: &Scope,
-    own: Options,
+    own: AnalysisOptions,
     privacy: &Privacy,
     mut progress: ProgressLine,
-) -> Result<engine::Analysis, Failed> {
+) -> Result<engine::Analysis, AnalyzeError> {
     let HostFiles { facts: host, recordings, notes } =
-        snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
+        snapshot::load(scope.snapshots()).map_err(AnalyzeError::Setup)?;
     let stop = Stop::default();
-    signals::heed_stop(&stop, STOPPING).map_err(Failed::Setup)?;
-    let options = privacy.options(Options { host, recordings, stop: stop.clone(), ..own });
+    signals::heed_stop(&stop, STOPPING).map_err(AnalyzeError::Setup)?;
+    let options = privacy.options(AnalysisOptions { host, recordings, stop: stop.clone(), ..own });
     let open = |wanted: &[bool]| privacy.open_some(captures, wanted, &stop);
     let outcome = match scope.points() {
         points if points.is_empty() => {
@@ -78,7 +78,7 @@ pub(super) fn examine(
         points => pair::analyze_points(captures, points, &open, &options, &mut |now| progress.show(now)),
     };
     progress.finish();
-    let mut outcome = outcome.map_err(Failed::Engine)?;
+    let mut outcome = outcome.map_err(AnalyzeError::Engine)?;
     outcome.report.warnings.extend(notes);
     privacy.mark(&mut outcome.report);
     outcome.report.program = Some(program());
@@ -92,7 +92,7 @@ pub(super) fn program() -> Program {
 }
 
 /// The options that decide the contents of a report. The number of threads does not.
-pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
+pub(super) fn applied(options: &AnalysisOptions, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
     AppliedOptions {
         hosts: options.hosts.clone(),
         ports: options.ports.clone(),
@@ -107,26 +107,26 @@ pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) ->
 }
 
 /// There is nothing to report.
-pub(super) enum Failed {
+pub(super) enum AnalyzeError {
     /// No input, or no threads.
     Engine(engine::Error),
     /// A snapshot that cannot be used, or signals that cannot be heeded.
     Setup(anyhow::Error),
 }
 
-impl Failed {
+impl AnalyzeError {
     /// Says why.
     ///
     /// # Errors
     /// Errors beyond those of the inputs.
     pub fn told(self) -> anyhow::Result<Exit> {
         match self {
-            Failed::Engine(engine::Error::NothingReadable(reasons)) => {
+            AnalyzeError::Engine(engine::Error::NothingReadable(reasons)) => {
                 reasons.iter().for_each(|reason| complain(reason));
                 Ok(Exit::Unusable)
             }
-            Failed::Engine(error) => Err(error.into()),
-            Failed::Setup(error) => Err(error),
+            AnalyzeError::Engine(error) => Err(error.into()),
+            AnalyzeError::Setup(error) => Err(error),
         }
     }
 }
@@ -193,12 +193,12 @@ impl Scope {
     }
 
     /// The capture points that were named, with their inputs.
-    pub fn points(&self) -> Vec<Named> {
-        let mut points: Vec<Named> = Vec::new();
+    pub fn points(&self) -> Vec<NamedInputs> {
+        let mut points: Vec<NamedInputs> = Vec::new();
         for (n, (name, _)) in self.point.iter().enumerate() {
             match points.iter_mut().find(|point| point.name.as_ref() == Some(name)) {
                 Some(point) => point.inputs.push(n),
-                None => points.push(Named { name: Some(name.clone()), inputs: vec![n] }),
+                None => points.push(NamedInputs { name: Some(name.clone()), inputs: vec![n] }),
             }
         }
         points
@@ -215,7 +215,7 @@ impl Scope {
     /// Everything: for reports that are not about captures.
     #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "only a watch has such reports"))]
     pub(super) fn nothing() -> Scope {
-        let Options { half_close_after, threads, memory_limit, .. } = Options::default();
+        let AnalysisOptions { half_close_after, threads, memory_limit, .. } = AnalysisOptions::default();
         Scope {
             host: Vec::new(),
             port: Vec::new(),
@@ -231,8 +231,8 @@ impl Scope {
     }
 
     /// The options typed, as the engine wants them; the snapshots are not read yet.
-    pub fn options(&self) -> Options {
-        Options {
+    pub fn options(&self) -> AnalysisOptions {
+        AnalysisOptions {
             threads: self.threads,
             half_close_after: self.half_close_after,
             hosts: self
@@ -247,7 +247,7 @@ impl Scope {
             since: self.since,
             until: self.until,
             memory_limit: self.memory_limit,
-            ..Options::default()
+            ..AnalysisOptions::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::value::{self, FailOn, Format, HostArg};
-use crate::live::ring::Shape;
+use crate::live::ring::RingSize;
 use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -294,7 +294,7 @@ pub struct LiveArgs {
         requires = "write",
         help_heading = "Outputs"
     )]
-    pub ring: Shape,
+    pub ring: RingSize,
 
     /// Serve OpenMetrics at http://ADDRESS:PORT/metrics; a port alone is one of loopback
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = value::metrics, help_heading = "Outputs")]
@@ -707,7 +707,7 @@ mod tests {
     #[test]
     fn the_defaults_on_the_command_line_are_those_of_the_engine() {
         let half_close_after = value::duration(HALF_CLOSE_AFTER).expect("a duration");
-        assert_eq!(half_close_after, crate::engine::Options::default().half_close_after);
+        assert_eq!(half_close_after, crate::engine::AnalysisOptions::default().half_close_after);
     }
 
     #[test]
@@ -736,7 +736,7 @@ mod tests {
     #[test]
     fn without_options_the_engine_gets_its_own_defaults() {
         let ours = analyze(&["a.pcap"]).unwrap().scope.options();
-        let theirs = crate::engine::Options::default();
+        let theirs = crate::engine::AnalysisOptions::default();
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 

@@ -19,7 +19,7 @@ use crate::model::Report;
 use crate::report::text::brief::SettingsSection;
 use crate::report::{html, json, jsonl, markdown, text};
 #[cfg(feature = "fleet")]
-use crate::table::{Folder, findings};
+use crate::table::{TableFolder, findings};
 
 /// The reports to be written, their files open.
 pub(super) struct Destinations {
@@ -92,7 +92,7 @@ impl Destinations {
             }
             let look = output.look(args.color);
             let settings = if args.settings { SettingsSection::Shown } else { SettingsSection::Hidden };
-            let markup = markdown::Options {
+            let markup = markdown::MarkdownOptions {
                 flavor: args.flavor.into(),
                 length: if args.full { markdown::Length::Full } else { markdown::Length::Short },
             };
@@ -109,7 +109,7 @@ impl Destinations {
                     Format::Pcapng => {
                         let all: Vec<_> = report.findings.iter().collect();
                         let captures = args.scope.inputs(&args.captures);
-                        packets::write(report, &all, &captures, extract::Scope::Evidence, privacy, out)
+                        packets::write(report, &all, &captures, extract::ExtractScope::Evidence, privacy, out)
                     }
                 }
             });
@@ -159,11 +159,11 @@ fn make_folder(path: Option<&Path>) -> anyhow::Result<()> {
 
 /// The folder of the tables, if they are wanted.
 #[cfg(feature = "fleet")]
-pub(super) fn table_folder(args: &AnalyzeArgs, point: &str) -> Option<Folder> {
+pub(super) fn table_folder(args: &AnalyzeArgs, point: &str) -> Option<TableFolder> {
     let output = args.output.as_ref().filter(|_| args.format == Some(Format::Parquet));
     let named = args.report.iter().filter(|(format, _)| *format == Format::Parquet).map(|(_, path)| path);
     let path = output.into_iter().chain(named).next()?.clone();
-    Some(Folder { path, point: point.to_owned() })
+    Some(TableFolder { path, point: point.to_owned() })
 }
 
 /// Writes the table of findings, if it is wanted.

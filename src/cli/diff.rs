@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::args::{DiffArgs, DiffFormat};
-use super::exit::{Damage, Exit, Verdict};
+use super::exit::{Exit, FailOnVerdict, InputDamage};
 use super::output::{Output, stdout_look, to_stdout};
 use crate::model::{Report, SCHEMA};
 use crate::report::diff::{self, Diff};
@@ -26,8 +26,8 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<Exit> {
         DiffFormat::Markdown => diff::write_markdown(&diff, args.flavor.into(), out),
         DiffFormat::Json => diff::write_json(&diff, out),
     })?;
-    let verdict = if diff.is_worse() { Verdict::Matched } else { Verdict::Clear };
-    Ok(Exit::verdict(Damage::None, verdict))
+    let verdict = if diff.is_worse() { FailOnVerdict::Matched } else { FailOnVerdict::Clear };
+    Ok(Exit::verdict(InputDamage::None, verdict))
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {

@@ -20,18 +20,18 @@ impl Exit {
     /// The verdict of an analysis that was done.
     ///
     /// Damage wins over a match: a verdict over half of an input is not one to rely on, in either direction.
-    pub fn verdict(damage: Damage, verdict: Verdict) -> Exit {
+    pub fn verdict(damage: InputDamage, verdict: FailOnVerdict) -> Exit {
         match (damage, verdict) {
-            (Damage::Some, _) => Exit::Damaged,
-            (Damage::None, Verdict::Matched) => Exit::Matched,
-            (Damage::None, Verdict::Clear) => Exit::Done,
+            (InputDamage::Some, _) => Exit::Damaged,
+            (InputDamage::None, FailOnVerdict::Matched) => Exit::Matched,
+            (InputDamage::None, FailOnVerdict::Clear) => Exit::Done,
         }
     }
 }
 
 /// Whether an input was damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
+pub enum InputDamage {
     /// All could be read.
     None,
     /// Something could not.
@@ -40,7 +40,7 @@ pub enum Damage {
 
 /// What `--fail-on` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FailOnVerdict {
     /// No finding matched, or none was asked for.
     Clear,
     /// A finding matched.
@@ -59,9 +59,9 @@ mod tests {
 
     #[test]
     fn damage_wins_over_a_match() {
-        assert_eq!(Exit::verdict(Damage::None, Verdict::Clear), Exit::Done);
-        assert_eq!(Exit::verdict(Damage::None, Verdict::Matched), Exit::Matched);
-        assert_eq!(Exit::verdict(Damage::Some, Verdict::Clear), Exit::Damaged);
-        assert_eq!(Exit::verdict(Damage::Some, Verdict::Matched), Exit::Damaged);
+        assert_eq!(Exit::verdict(InputDamage::None, FailOnVerdict::Clear), Exit::Done);
+        assert_eq!(Exit::verdict(InputDamage::None, FailOnVerdict::Matched), Exit::Matched);
+        assert_eq!(Exit::verdict(InputDamage::Some, FailOnVerdict::Clear), Exit::Damaged);
+        assert_eq!(Exit::verdict(InputDamage::Some, FailOnVerdict::Matched), Exit::Damaged);
     }
 }

@@ -7,7 +7,7 @@ use super::output::{stdout_look, to_stdout};
 use crate::detect::registry;
 use crate::detect::spec::KindSpec;
 use crate::model::Kind;
-use crate::report::terminal::{CODE, HEADING, Look, PLAIN, Page};
+use crate::report::terminal::{CODE, HEADING, Look, PLAIN, TerminalPage};
 
 /// Runs it.
 ///
@@ -23,7 +23,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
 
 /// All kinds with their first sentence.
 fn list(look: Look, out: &mut dyn Write) -> io::Result<()> {
-    let mut page = Page::new(out, look);
+    let mut page = TerminalPage::new(out, look);
     let widest = Kind::ALL.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
     for spec in registry::all() {
         let lead = format!("{:widest$}  ", spec.kind);
@@ -35,18 +35,18 @@ fn list(look: Look, out: &mut dyn Write) -> io::Result<()> {
 
 /// One explanation in full: headings, paragraphs, lists, code.
 fn one(explanation: &KindSpec, look: Look, out: &mut dyn Write) -> io::Result<()> {
-    let mut page = Page::new(out, look);
+    let mut page = TerminalPage::new(out, look);
     page.line(&[(HEADING, explanation.kind.name())])?;
     for block in blocks(explanation.lines()) {
         match block {
-            Block::Heading(text) => {
+            ExplanationBlock::Heading(text) => {
                 page.blank()?;
                 page.line(&[(HEADING, text)])?;
             }
-            Block::Gap => page.blank()?,
-            Block::Paragraph(text) => page.prose(INDENT, &text)?,
-            Block::Item(text) => page.prose(&format!("{INDENT}- "), &text)?,
-            Block::Code(line) => page.line(&[(PLAIN, INDENT), (PLAIN, "  "), (CODE, line)])?,
+            ExplanationBlock::Gap => page.blank()?,
+            ExplanationBlock::Paragraph(text) => page.prose(INDENT, &text)?,
+            ExplanationBlock::Item(text) => page.prose(&format!("{INDENT}- "), &text)?,
+            ExplanationBlock::Code(line) => page.line(&[(PLAIN, INDENT), (PLAIN, "  "), (CODE, line)])?,
         }
     }
     Ok(())
@@ -57,7 +57,7 @@ const INDENT: &str = "  ";
 
 /// A piece of an explanation: the part of Markdown that the detectors use.
 #[derive(Debug, PartialEq, Eq)]
-enum Block<'a> {
+enum ExplanationBlock<'a> {
     /// `## text`.
     Heading(&'a str),
     /// An empty line between paragraphs.
@@ -70,38 +70,43 @@ enum Block<'a> {
     Code(&'a str),
 }
 
-fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Block<'a>> {
-    let mut blocks: Vec<Block> = Vec::new();
+fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<ExplanationBlock<'a>> {
+    let mut blocks: Vec<ExplanationBlock> = Vec::new();
     let mut fence = Fence::Outside;
     for line in lines {
         if line.trim_start().starts_with("```") {
             fence = if fence == Fence::Outside { Fence::Inside } else { Fence::Outside };
         } else if fence == Fence::Inside {
-            blocks.push(Block::Code(line));
+            blocks.push(ExplanationBlock::Code(line));
         } else if line.is_empty() {
-            blocks.push(Block::Gap);
+            blocks.push(ExplanationBlock::Gap);
         } else if line.starts_with('#') {
-            blocks.push(Block::Heading(line.trim_start_matches('#').trim_start()));
+            blocks.push(ExplanationBlock::Heading(line.trim_start_matches('#').trim_start()));
         } else if registry::is_item(line) {
-            blocks.push(Block::Item(line[2..].trim().to_owned()));
-        } else if let Some(Block::Paragraph(text) | Block::Item(text)) = blocks.last_mut() {
+            blocks.push(ExplanationBlock::Item(line[2..].trim().to_owned()));
+        } else if let Some(ExplanationBlock::Paragraph(text) | ExplanationBlock::Item(text)) =
+            blocks.last_mut()
+        {
             text.push(' ');
             text.push_str(line.trim());
         } else {
-            blocks.push(Block::Paragraph(line.trim().to_owned()));
+            blocks.push(ExplanationBlock::Paragraph(line.trim().to_owned()));
         }
     }
     // A heading brings its own empty line.
-    let mut tidy: Vec<Block> = Vec::with_capacity(blocks.len());
+    let mut tidy: Vec<ExplanationBlock> = Vec::with_capacity(blocks.len());
     for block in blocks {
-        if matches!(block, Block::Heading(_) | Block::Gap) && matches!(tidy.last(), Some(Block::Gap)) {
+        if matches!(block, ExplanationBlock::Heading(_) | ExplanationBlock::Gap)
+            && matches!(tidy.last(), Some(ExplanationBlock::Gap))
+        {
             tidy.pop();
         }
-        if block != Block::Gap || !matches!(tidy.last(), None | Some(Block::Heading(_))) {
+        if block != ExplanationBlock::Gap || !matches!(tidy.last(), None | Some(ExplanationBlock::Heading(_)))
+        {
             tidy.push(block);
         }
     }
-    if tidy.last() == Some(&Block::Gap) {
+    if tidy.last() == Some(&ExplanationBlock::Gap) {
         tidy.pop();
     }
     tidy

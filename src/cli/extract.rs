@@ -7,14 +7,14 @@ use anyhow::bail;
 use super::analyze;
 use super::args::ExtractArgs;
 use super::destination::fit_for;
-use super::exit::{Damage, Exit, Verdict};
+use super::exit::{Exit, FailOnVerdict, InputDamage};
 use super::output::{Output, complain};
 use super::packets;
 use super::privacy::Privacy;
 use super::progress::ProgressLine;
 use super::value::Format;
 use crate::engine::Analysis;
-use crate::extract::Scope;
+use crate::extract::ExtractScope;
 use crate::model::{Finding, Report};
 use crate::report::terminal::counted;
 
@@ -49,19 +49,19 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
     if chosen.is_empty() {
         output.abandon();
         complain(&nothing(&outcome.report, args));
-        return Ok(Exit::verdict(damage(&outcome), Verdict::Clear));
+        return Ok(Exit::verdict(damage(&outcome), FailOnVerdict::Clear));
     }
     let extent = match (args.whole, args.listener) {
-        (_, true) => Scope::Listeners,
-        (true, false) => Scope::Connections,
-        (false, false) => Scope::Evidence,
+        (_, true) => ExtractScope::Listeners,
+        (true, false) => ExtractScope::Connections,
+        (false, false) => ExtractScope::Evidence,
     };
     output.write(|out| packets::write(&outcome.report, &chosen, &captures, extent, &privacy, out))?;
-    Ok(Exit::verdict(damage(&outcome), Verdict::Clear))
+    Ok(Exit::verdict(damage(&outcome), FailOnVerdict::Clear))
 }
 
-fn damage(outcome: &Analysis) -> Damage {
-    if outcome.damage.is_empty() { Damage::None } else { Damage::Some }
+fn damage(outcome: &Analysis) -> InputDamage {
+    if outcome.damage.is_empty() { InputDamage::None } else { InputDamage::Some }
 }
 
 /// Why there is nothing to extract, and the request.

@@ -12,9 +12,9 @@ use super::output::Output;
 use super::output::complain;
 use super::{signals, snapshot};
 use crate::capture::Stop;
-use crate::host::recording::{Begin, Change, SCHEMA};
+use crate::host::recording::{Begin, RecordingChange, SCHEMA};
 use crate::host::{Snapshot, rights};
-use crate::kernel::bpf::reader::Reader;
+use crate::kernel::bpf::reader::VerdictReader;
 use crate::kernel::bpf::{Probes, Refused, own_namespace};
 use crate::kernel::recording;
 use crate::kernel::verdict::{NewStatements, Statement};
@@ -50,7 +50,7 @@ pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
 }
 
 /// Takes what needs rights, and then gives all of them up.
-fn begin(args: &SnapshotArgs) -> anyhow::Result<(Option<Reader>, String, Snapshot)> {
+fn begin(args: &SnapshotArgs) -> anyhow::Result<(Option<VerdictReader>, String, Snapshot)> {
     let (probes, kernel) = match args.kernel {
         AskKernel::Off => (None, "the kernel is not asked about single packets".to_owned()),
         wanted => match Probes::attach(own_namespace()?) {
@@ -64,7 +64,7 @@ fn begin(args: &SnapshotArgs) -> anyhow::Result<(Option<Reader>, String, Snapsho
     };
     rights::drop_rights().context("cannot give up capabilities")?;
     let first = Snapshot::of_this_host().context(snapshot::NO_COUNTERS)?;
-    let reader = probes.map(Reader::start).transpose().context("cannot start a thread")?;
+    let reader = probes.map(VerdictReader::start).transpose().context("cannot start a thread")?;
     Ok((reader, kernel, first))
 }
 
@@ -75,7 +75,7 @@ pub(super) fn without(Refused { what, remedy }: &Refused) -> String {
 
 /// Writes the recording.
 struct Follower {
-    reader: Option<Reader>,
+    reader: Option<VerdictReader>,
     /// The host as the lines so far tell it.
     last: Snapshot,
     /// Verdicts written.
@@ -101,7 +101,7 @@ impl Follower {
         while !stop.is_asked() && duration.is_none_or(|most| begun.elapsed() < most) {
             thread::sleep(EVERY);
             if let Some(reader) = &mut self.reader {
-                let heard = reader.heard();
+                let heard = reader.drain_statements();
                 self.write_verdicts(&heard.statements, out)?;
             }
             if looked.elapsed() >= LOOK {
@@ -134,7 +134,7 @@ impl Follower {
     /// Writes what changed at the host.
     fn look(&mut self, lost: u64, out: &mut dyn Write) -> io::Result<()> {
         let Ok(now) = self.last.renew() else { return Ok(()) };
-        write_line(out, &serde_json::to_string(&Change::between(&self.last, &now, lost))?)?;
+        write_line(out, &serde_json::to_string(&RecordingChange::between(&self.last, &now, lost))?)?;
         self.last = now;
         Ok(())
     }

@@ -40,24 +40,24 @@ mod session {
     use crate::cli::analyze::{applied, check_threads, program};
     use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::destination::Destinations;
-    use crate::cli::exit::{Damage, Exit, Verdict};
+    use crate::cli::exit::{Exit, FailOnVerdict, InputDamage};
     use crate::cli::follow::without;
     use crate::cli::output::complain;
     use crate::cli::output::{stdout_look, to_stdout};
     use crate::cli::privacy::Privacy;
-    use crate::cli::signals::{Impatience, register_report};
+    use crate::cli::signals::{SecondSignalExit, register_report};
     use crate::cli::value::Format;
-    use crate::engine::{Analysis, Options};
+    use crate::engine::{Analysis, AnalysisOptions};
     use crate::kernel::bpf::Probes;
-    use crate::kernel::bpf::reader::Reader;
-    use crate::live::hook::Hook;
+    use crate::kernel::bpf::reader::VerdictReader;
+    use crate::live::hook::IncidentHook;
     use crate::live::kernel::{self, Kernel, Namespace};
     use crate::live::kernel_words::KernelWords;
     use crate::live::log::{JsonLines, TextLog};
-    use crate::live::metrics::Metrics;
+    use crate::live::metrics::LiveMetrics;
     use crate::live::output::{Output, Recorder};
-    use crate::live::ring::Ring;
-    use crate::live::run::{Ended, Pace, Run, Until, Wanted};
+    use crate::live::ring::PacketRing;
+    use crate::live::run::{EndCondition, Ended, RunRequest, TimeSource, WatchRun};
     use crate::live::screen::Screen;
     use crate::live::watch::{Setup, Watch};
     use crate::live::witness::Witness;
@@ -98,8 +98,8 @@ mod session {
             _ => {}
         }
         let matched = args.fail_on.iter().any(|condition| condition.matches(&outcome.report));
-        let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
-        Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+        let damage = if outcome.damage.is_empty() { InputDamage::None } else { InputDamage::Some };
+        Ok(Exit::verdict(damage, if matched { FailOnVerdict::Matched } else { FailOnVerdict::Clear }))
     }
 
     fn watch(
@@ -124,11 +124,11 @@ mod session {
         let (probes, said) = ask_kernel(args, namespace.as_ref())?;
         // From here on nothing takes a right any more; threads that are started inherit that.
         kernel::drop_rights().context("cannot give up capabilities")?;
-        let options = Options {
+        let options = AnalysisOptions {
             threads: args.threads,
             half_close_after: args.half_close_after,
             memory_limit: args.memory_limit,
-            ..Options::default()
+            ..AnalysisOptions::default()
         };
         let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
         let mut watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
@@ -136,32 +136,32 @@ mod session {
             watch.know_unfiltered();
         }
         if let Some(probes) = probes {
-            watch.listen(KernelWords::new(Box::new(Reader::start(probes)?)));
+            watch.listen(KernelWords::new(Box::new(VerdictReader::start(probes)?)));
         }
-        if matches!(show(args), Show::Log(_)) {
+        if matches!(show(args), WatchOutput::Log(_)) {
             complain(&format!(
                 "watching {}; ^C ends with the report, SIGUSR1 prints it and goes on",
                 args.interface.join(", ")
             ));
             said.iter().for_each(|line| complain(line));
         }
-        let run = Run {
+        let run = WatchRun {
             feed: &mut feed,
             watch,
             outputs: outputs(args)?,
             recorder: recorder(args)?,
-            until: Until { packets: args.count, duration: args.duration },
-            pace: Pace::Machine,
+            until: EndCondition { packets: args.count, duration: args.duration },
+            pace: TimeSource::Machine,
         };
         // A report in the middle of a screen would be neither.
-        let hidden = show(args) == Show::Screen && args.output.is_none();
+        let hidden = show(args) == WatchOutput::Screen && args.output.is_none();
         let every = args.report_every.map(|every| Duration::from_nanos(every.0.unsigned_abs()));
         let mut next = every.map(|every| Instant::now() + every);
         let wanted = || match wanted.wanted() {
-            Wanted::Report if hidden => Wanted::Nothing,
-            Wanted::Nothing if next.is_some_and(|next| Instant::now() >= next) => {
+            RunRequest::Report if hidden => RunRequest::Nothing,
+            RunRequest::Nothing if next.is_some_and(|next| Instant::now() >= next) => {
                 next = every.map(|every| Instant::now() + every);
-                Wanted::Report
+                RunRequest::Report
             }
             other => other,
         };
@@ -197,28 +197,30 @@ mod session {
                      alone is served on loopback only"
                 ));
             }
-            let metrics = Metrics::serve(address).with_context(|| {
+            let metrics = LiveMetrics::serve(address).with_context(|| {
                 format!("cannot serve metrics at {address}: choose a free port above 1023 of this host")
             })?;
             outputs.push(Box::new(metrics));
         }
         if let Some(program) = &args.on_incident {
-            outputs.push(Box::new(Hook::new(program, complain).context("cannot start a thread")?));
+            outputs.push(Box::new(IncidentHook::new(program, complain).context("cannot start a thread")?));
         }
         // Last, so that a message on why something else cannot be done stays to be read.
         outputs.push(match show(args) {
-            Show::Screen => {
+            WatchOutput::Screen => {
                 Box::new(Screen::open(stdout_look(args.color).color).context("cannot draw on the terminal")?)
             }
-            Show::Log(Format::Jsonl) => {
+            WatchOutput::Log(Format::Jsonl) => {
                 let out = io::BufWriter::new(io::stdout());
                 match args.events {
                     EventsOf::Incidents => Box::new(JsonLines::of_incidents(out)),
                     EventsOf::Findings => Box::new(JsonLines::new(out)),
                 }
             }
-            Show::Log(_) => Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color))),
-            Show::Nothing => return Ok(outputs),
+            WatchOutput::Log(_) => {
+                Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color)))
+            }
+            WatchOutput::Nothing => return Ok(outputs),
         });
         Ok(outputs)
     }
@@ -226,7 +228,7 @@ mod session {
     /// Who keeps the packets.
     fn recorder(args: &LiveArgs) -> anyhow::Result<Option<Box<dyn Recorder>>> {
         let Some(path) = &args.write else { return Ok(None) };
-        let ring = Ring::create(path, args.ring, &args.interface).with_context(|| {
+        let ring = PacketRing::create(path, args.ring, &args.interface).with_context(|| {
             format!(
                 "cannot write a ring at {}: name a folder that belongs to this user (no right to write elsewhere is kept)",
                 path.display()
@@ -237,7 +239,7 @@ mod session {
 
     /// How the watch is shown on standard output.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    enum Show {
+    enum WatchOutput {
         /// Full-screen.
         Screen,
         /// As a running log.
@@ -246,14 +248,14 @@ mod session {
         Nothing,
     }
 
-    fn show(args: &LiveArgs) -> Show {
+    fn show(args: &LiveArgs) -> WatchOutput {
         match args.format {
             None if io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb") => {
-                Show::Screen
+                WatchOutput::Screen
             }
-            None | Some(Format::Text) => Show::Log(Format::Text),
-            Some(Format::Jsonl) => Show::Log(Format::Jsonl),
-            Some(_) => Show::Nothing,
+            None | Some(Format::Text) => WatchOutput::Log(Format::Text),
+            Some(Format::Jsonl) => WatchOutput::Log(Format::Jsonl),
+            Some(_) => WatchOutput::Nothing,
         }
     }
 
@@ -302,10 +304,10 @@ mod session {
             }
             let privacy = PrivacyArgs::default();
             let harmless = Privacy::new(&privacy)?;
-            let options = Options {
+            let options = AnalysisOptions {
                 half_close_after: args.half_close_after,
                 memory_limit: args.memory_limit,
-                ..Options::default()
+                ..AnalysisOptions::default()
             };
             let capture_filter = Some(args.filter.clone()).filter(|filter| !filter.is_empty());
             let applied = AppliedOptions { capture_filter, ..applied(&options, Pairing::Never, &harmless) };
@@ -373,15 +375,15 @@ mod session {
     struct Signals {
         stop: Arc<AtomicBool>,
         /// Another signal to stop ends the program at once.
-        impatience: Impatience,
+        impatience: SecondSignalExit,
         report: Arc<AtomicBool>,
     }
 
     impl Signals {
         fn heed() -> anyhow::Result<Signals> {
             let [stop, report] = [(); 2].map(|()| Arc::<AtomicBool>::default());
-            let heed = || -> io::Result<Impatience> {
-                let impatience = Impatience::register()?;
+            let heed = || -> io::Result<SecondSignalExit> {
+                let impatience = SecondSignalExit::register()?;
                 for signal in [SIGINT, SIGTERM] {
                     flag::register(signal, Arc::clone(&stop))?;
                 }
@@ -397,12 +399,12 @@ mod session {
         }
 
         /// Requests since the last call.
-        fn wanted(&self) -> Wanted {
+        fn wanted(&self) -> RunRequest {
             if self.stop.load(Ordering::Relaxed) {
                 self.impatience.begin();
-                return Wanted::Stop;
+                return RunRequest::Stop;
             }
-            if self.report.swap(false, Ordering::Relaxed) { Wanted::Report } else { Wanted::Nothing }
+            if self.report.swap(false, Ordering::Relaxed) { RunRequest::Report } else { RunRequest::Nothing }
         }
     }
 }

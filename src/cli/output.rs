@@ -32,13 +32,13 @@ pub enum Output {
         /// Opened, not yet changed.
         file: File,
         /// Whether it is ours to remove when there is no result.
-        origin: Origin,
+        origin: OutputOrigin,
     },
 }
 
 /// Whether an output file was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum OutputOrigin {
     /// It was: without a result it stays as it is.
     Existing,
     /// It was not.
@@ -63,10 +63,10 @@ impl Output {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         let created = OpenOptions::new().write(true).create_new(true).open(path);
         let (file, origin) = match created {
-            Ok(file) => (file, Origin::Created),
+            Ok(file) => (file, OutputOrigin::Created),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = OpenOptions::new().write(true).open(path);
-                (file.with_context(|| cannot_write(path))?, Origin::Existing)
+                (file.with_context(|| cannot_write(path))?, OutputOrigin::Existing)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().unwrap_or(Path::new("/"));
@@ -114,7 +114,7 @@ impl Output {
 
     /// There is no result: removes the file if it was created for it.
     pub fn abandon(self) {
-        if let Output::File { path, origin: Origin::Created, .. } = self {
+        if let Output::File { path, origin: OutputOrigin::Created, .. } = self {
             // It is empty; should it stay, nothing is lost.
             let _ = fs::remove_file(path);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::privacy::Privacy;
-use crate::extract::{self, Scope, Selection};
+use crate::extract::{self, ExtractScope, Selection};
 use crate::model::{Finding, Report};
 
 /// Captures are read a second time: standard input cannot be.
@@ -27,7 +27,7 @@ pub(super) fn write(
     report: &Report,
     chosen: &[&Finding],
     captures: &[PathBuf],
-    extent: Scope,
+    extent: ExtractScope,
     privacy: &Privacy,
     out: &mut dyn Write,
 ) -> io::Result<()> {

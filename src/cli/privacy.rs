@@ -9,9 +9,9 @@ use anyhow::{Context, bail};
 use super::args::PrivacyArgs;
 use super::output::complain;
 use crate::capture::{self, Source, Stop};
-use crate::engine::{self, Options};
+use crate::engine::{self, AnalysisOptions};
 use crate::model::Report;
-use crate::redact::{Key, Payload, Pseudonyms, Redacted, Rewriter};
+use crate::redact::{Payload, PseudonymKey, Pseudonyms, Redacted, Rewriter};
 
 /// What every rendering says about a redacted report.
 const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \
@@ -23,7 +23,7 @@ const WORKER_KEY: &str = "SYNSCOPE_REDACT_KEY";
 
 /// What must not leave, for one run.
 pub(super) struct Privacy {
-    key: Option<Key>,
+    key: Option<PseudonymKey>,
     payload: Payload,
 }
 
@@ -35,7 +35,7 @@ impl Privacy {
     pub fn new(args: &PrivacyArgs) -> anyhow::Result<Privacy> {
         let key = match (&args.redact_key_file, args.redact) {
             (Some(path), _) => Some(key_in(path)?),
-            (None, true) => Some(Key::random().map_err(anyhow::Error::msg)?),
+            (None, true) => Some(PseudonymKey::random().map_err(anyhow::Error::msg)?),
             (None, false) => None,
         };
         Ok(Privacy { key, payload: if args.keep_payload { Payload::Keep } else { Payload::Strip } })
@@ -55,7 +55,7 @@ impl Privacy {
             }
             return Privacy::new(args);
         };
-        let key = Key::parse(&text).filter(|_| args.redact);
+        let key = PseudonymKey::parse(&text).filter(|_| args.redact);
         if key.is_none() && args.redact {
             bail!("{WORKER_KEY} holds no key: 64 hexadecimal digits were expected");
         }
@@ -65,7 +65,7 @@ impl Privacy {
     /// The key as it stands in a key file.
     #[cfg(feature = "fleet")]
     pub fn key_text(&self) -> String {
-        self.key.as_ref().map(Key::to_file).unwrap_or_default()
+        self.key.as_ref().map(PseudonymKey::to_file).unwrap_or_default()
     }
 
     /// What packets go through, where they are redacted.
@@ -121,7 +121,7 @@ impl Privacy {
     }
 
     /// The options as they hold for such a source: addresses are those that it has.
-    pub fn options(&self, mut options: Options) -> Options {
+    pub fn options(&self, mut options: AnalysisOptions) -> AnalysisOptions {
         if let Some(mut rewriter) = self.rewriter() {
             options.hosts.iter_mut().for_each(|host| *host = rewriter.address(*host));
         }
@@ -150,7 +150,7 @@ fn is_open_to_all(_: &Path) -> bool {
 }
 
 /// The key in the file `path`; without such a file a new one is made there that only its owner can read.
-fn key_in(path: &Path) -> anyhow::Result<Key> {
+fn key_in(path: &Path) -> anyhow::Result<PseudonymKey> {
     if path.exists() {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the key file {}", path.display()))?;
@@ -161,7 +161,7 @@ fn key_in(path: &Path) -> anyhow::Result<Key> {
                 path.display()
             ));
         }
-        return match Key::parse(&text) {
+        return match PseudonymKey::parse(&text) {
             Some(key) => Ok(key),
             None => bail!(
                 "{} holds no key: 64 hexadecimal digits were expected. Remove it, and a new one is made there.",
@@ -169,7 +169,7 @@ fn key_in(path: &Path) -> anyhow::Result<Key> {
             ),
         };
     }
-    let key = Key::random().map_err(anyhow::Error::msg)?;
+    let key = PseudonymKey::random().map_err(anyhow::Error::msg)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -16,13 +16,13 @@ const REDRAWS: u8 = 5;
 /// A line on standard error that tells how far the work is, and goes away when it is done.
 pub(crate) struct ProgressLine {
     started: Instant,
-    wanted: Wanted,
+    wanted: ProgressWanted,
     bar: Option<ProgressBar>,
 }
 
 /// Whether there is somebody to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum ProgressWanted {
     Yes,
     No,
 }
@@ -30,19 +30,19 @@ enum Wanted {
 impl ProgressLine {
     /// A line on standard error, where that is a terminal.
     pub(crate) fn on_terminal() -> ProgressLine {
-        let wanted = if io::stderr().is_terminal() { Wanted::Yes } else { Wanted::No };
+        let wanted = if io::stderr().is_terminal() { ProgressWanted::Yes } else { ProgressWanted::No };
         ProgressLine { started: Instant::now(), wanted, bar: None }
     }
 
     /// No line at all: the user asked for quiet.
     pub(crate) fn silent() -> ProgressLine {
-        ProgressLine { started: Instant::now(), wanted: Wanted::No, bar: None }
+        ProgressLine { started: Instant::now(), wanted: ProgressWanted::No, bar: None }
     }
 
     /// Tells how far the work is.
     pub(crate) fn show(&mut self, now: Progress) {
         let elapsed = self.started.elapsed();
-        if self.wanted == Wanted::No || elapsed < PATIENCE {
+        if self.wanted == ProgressWanted::No || elapsed < PATIENCE {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {

@@ -2,7 +2,7 @@
 
 use super::args::SchemaArgs;
 use super::output::to_stdout;
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::report::schema;
 
 /// Runs it.
@@ -11,7 +11,7 @@ use crate::report::schema;
 /// Standard output cannot be written.
 pub fn run(args: &SchemaArgs) -> anyhow::Result<()> {
     let schema = match args.events {
-        true => schema::made_of::<Event>("urn:synscope:event:1", "synscope event, version 1"),
+        true => schema::schema_of::<LiveEvent>("urn:synscope:event:1", "synscope event, version 1"),
         false => schema::schema(),
     };
     to_stdout(|out| schema::write(&schema, out))

@@ -3,7 +3,7 @@
 #[cfg(unix)]
 pub(super) use unix::heed_stop;
 #[cfg(all(feature = "live", target_os = "linux"))]
-pub(super) use unix::{Impatience, register_report};
+pub(super) use unix::{SecondSignalExit, register_report};
 
 #[cfg(not(unix))]
 pub(super) fn heed_stop(_: &crate::capture::Stop, _: &'static str) -> anyhow::Result<()> {
@@ -31,19 +31,19 @@ mod unix {
     const TWICE: Duration = Duration::from_millis(500);
 
     /// Lets the second request end the program, once the first one is noted.
-    pub(in crate::cli) struct Impatience(Arc<AtomicBool>);
+    pub(in crate::cli) struct SecondSignalExit(Arc<AtomicBool>);
 
-    impl Impatience {
+    impl SecondSignalExit {
         /// Prepares the end by a second signal.
         ///
         /// # Errors
         /// What the system says.
-        pub fn register() -> io::Result<Impatience> {
+        pub fn register() -> io::Result<SecondSignalExit> {
             let impatient = Arc::<AtomicBool>::default();
             for signal in [SIGINT, SIGTERM] {
                 flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&impatient))?;
             }
-            Ok(Impatience(impatient))
+            Ok(SecondSignalExit(impatient))
         }
 
         /// The first request has come.
@@ -63,7 +63,7 @@ mod unix {
     pub(in crate::cli) fn heed_stop(stop: &Stop, stopping: &'static str) -> anyhow::Result<()> {
         let stop = stop.clone();
         let heed = || -> io::Result<()> {
-            let impatience = Impatience::register()?;
+            let impatience = SecondSignalExit::register()?;
             let (mut told, tells) = UnixStream::pair()?;
             for signal in [SIGINT, SIGTERM] {
                 low_level::pipe::register(signal, tells.try_clone()?)?;

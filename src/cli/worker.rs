@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 use super::analyze::{applied, check, program};
 use super::args::{AssembleArgs, WorkerArgs, WorkerStage};
 use super::destination::{self, Destinations};
-use super::exit::{Damage, Exit, Verdict};
+use super::exit::{Exit, FailOnVerdict, InputDamage};
 use super::output::complain;
 use super::privacy::Privacy;
 use super::snapshot::{self, HostFiles};
-use crate::engine::{self, Analysis, Options};
-use crate::fleet::assemble::{Names, PointsOfRun};
+use crate::engine::{self, Analysis, AnalysisOptions};
+use crate::fleet::assemble::{PointsOfRun, ReportNames};
 use crate::fleet::decode::Keep;
 use crate::fleet::joined::{Clocks, OfRun};
 use crate::fleet::track::Tables;
@@ -77,8 +77,8 @@ fn of_run<T: OfRun>(stage: &'static str, path: Option<&Path>) -> anyhow::Result<
     Ok(Some(T::read(stage, BufReader::new(file))?))
 }
 
-fn names(privacy: &Privacy) -> Names {
-    if privacy.redacts() { Names::LeftOut } else { Names::Kept }
+fn names(privacy: &Privacy) -> ReportNames {
+    if privacy.redacts() { ReportNames::LeftOut } else { ReportNames::Kept }
 }
 
 /// Writes the report on everything that comes.
@@ -95,7 +95,7 @@ fn report(whole: &AssembleArgs, from: impl io::Read + Send) -> anyhow::Result<Ex
         );
     }
     let destinations = Destinations::open(args)?;
-    let options = privacy.options(Options { host, ..args.scope.options() });
+    let options = privacy.options(AnalysisOptions { host, ..args.scope.options() });
     let (name, outcome) = outcome(whole, from, &options, names(&privacy))?;
     let mut outcome = match outcome {
         Ok(outcome) => outcome,
@@ -119,17 +119,17 @@ fn report(whole: &AssembleArgs, from: impl io::Read + Send) -> anyhow::Result<Ex
     outcome.damage.iter().for_each(|damage| complain(damage));
     destinations.write(report, args, &privacy)?;
     destination::write_findings(&outcome, args, &name)?;
-    let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
+    let damage = if outcome.damage.is_empty() { InputDamage::None } else { InputDamage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
-    Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+    Ok(Exit::verdict(damage, if matched { FailOnVerdict::Matched } else { FailOnVerdict::Clear }))
 }
 
 /// What comes of everything, and the name of the point if it is one alone.
 fn outcome(
     args: &AssembleArgs,
     from: impl io::Read + Send,
-    options: &Options,
-    names: Names,
+    options: &AnalysisOptions,
+    names: ReportNames,
 ) -> anyhow::Result<(String, Result<Analysis, Error>)> {
     if let Some(points) = of_run("assemble", args.of_run.as_deref())?.map(PointsOfRun) {
         let traced = args.traced.as_ref().map(|path| {

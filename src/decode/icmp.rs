@@ -6,7 +6,7 @@ use super::decoded::Decoded;
 use super::ip::{self, Extended, PayloadLength};
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
-use super::segment::{Address, Flags, Options, Traits, flow_hash};
+use super::segment::{Address, Flags, TcpOptions, Traits, flow_hash};
 use super::walk::{Step, Walk};
 use crate::seq::Seq;
 
@@ -105,7 +105,7 @@ fn quoted(
     };
     out.window = be16(kind, code);
     out.flags = Flags::NONE;
-    out.options = Options::NONE;
+    out.options = TcpOptions::NONE;
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
     out.neighbours = 0;
     out.traits = walk.traits | traits | Traits::ICMP_ERROR;

@@ -9,7 +9,7 @@ use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::tunnel::TRANSPARENT_ETHERNET;
 use super::walk::{Step, Walk};
-use super::{ip, usual};
+use super::{ip, usual_packet};
 use crate::capture::LinkType;
 use crate::capture::link_types::*;
 
@@ -82,7 +82,7 @@ pub fn is_supported(link: LinkType) -> bool {
 #[inline(always)]
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match link.0 {
-        ETHERNET if usual::decode(rest, walk) => Ok(Decoded::Tcp),
+        ETHERNET if usual_packet::decode(rest, walk) => Ok(Decoded::Tcp),
         _ => any(link, rest, walk),
     }
 }
@@ -119,7 +119,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         SUNATM => llc(walk.skip_plain(rest, 4)?, walk),
         MPLS => mpls(rest, walk),
         NFLOG => nflog(rest, walk),
-        IEEE802_11 => wlan(rest, Body::Unpadded, walk),
+        IEEE802_11 => wlan(rest, FramePadding::Unpadded, walk),
         RADIOTAP => radiotap(rest, walk),
         PRISM => prism(rest, walk),
         AVS => avs(rest, walk),
@@ -507,13 +507,13 @@ fn to_multiple_of_4(n: usize) -> usize {
 
 /// Whether the capturing driver aligned the body of an IEEE 802.11 frame to four bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
+enum FramePadding {
     Padded,
     Unpadded,
 }
 
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands.
-fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
+fn wlan(rest: Rest<'_>, body: FramePadding, walk: &mut Walk<'_>) -> Step {
     let (control, _) = walk.split_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);
     // Version 0, type 2 (data), and not one of the subtypes without data.
@@ -552,7 +552,7 @@ fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
             inner = walk.skip_plain(inner, 4)?;
         }
     }
-    if body == Body::Padded {
+    if body == FramePadding::Padded {
         inner = walk.skip_plain(inner, to_multiple_of_4(odd))?;
     }
     llc(inner, walk)
@@ -577,7 +577,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         (word, fields) = (u32::from_le_bytes(*next), after);
         words = words.saturating_add(1);
     }
-    let mut body = Body::Unpadded;
+    let mut body = FramePadding::Unpadded;
     let begin = words.saturating_mul(4);
     // The time before the flags is eight bytes, aligned to eight.
     let skipped = match present & FLAGS != 0 && present & TIME != 0 {
@@ -590,7 +590,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if present & FLAGS != 0 {
         let ([flags], _) = walk.split_plain::<1>(fields.skip(skipped)?)?;
         if flags & 0x20 != 0 {
-            body = Body::Padded;
+            body = FramePadding::Padded;
         }
         flags_end = flags_end.saturating_add(1);
     }
@@ -608,14 +608,14 @@ fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let length = if length > 0xffff { length.swap_bytes() } else { length };
-    wlan(behind(rest, 8, length as usize, walk)?, Body::Unpadded, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, FramePadding::Unpadded, walk)
 }
 
 /// The AVS header: a version and its own length in network order.
 fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, _) = walk.split_plain::<8>(rest)?;
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    wlan(behind(rest, 8, length as usize, walk)?, Body::Unpadded, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, FramePadding::Unpadded, walk)
 }
 
 /// Per-packet information: its own length, and another link type after it.

@@ -28,7 +28,7 @@ mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tunnel;
-mod usual;
+mod usual_packet;
 mod walk;
 
 pub use decoded::Decoded;

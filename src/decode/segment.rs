@@ -186,7 +186,7 @@ macro_rules! bit_set {
 
 bit_set!(Flags);
 bit_set!(Traits);
-bit_set!(Options);
+bit_set!(TcpOptions);
 
 /// TCP control bits as in the header: CWR ECE URG ACK PSH RST SYN FIN, RFC 9293 section 3.1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -252,25 +252,25 @@ impl Traits {
 /// Which TCP options were present, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Options(pub u8);
+pub struct TcpOptions(pub u8);
 
-impl Options {
+impl TcpOptions {
     /// Maximum segment size (kind 2); the value is in [`Segment::mss`].
-    pub const MSS: Options = Options(1 << 0);
+    pub const MSS: TcpOptions = TcpOptions(1 << 0);
     /// Window scale (kind 3); the shift is in [`Segment::window_scale`].
-    pub const WINDOW_SCALE: Options = Options(1 << 1);
+    pub const WINDOW_SCALE: TcpOptions = TcpOptions(1 << 1);
     /// SACK-permitted (kind 4).
-    pub const SACK_PERMITTED: Options = Options(1 << 2);
+    pub const SACK_PERMITTED: TcpOptions = TcpOptions(1 << 2);
     /// A SACK block (kind 5).
-    pub const SACK: Options = Options(1 << 3);
+    pub const SACK: TcpOptions = TcpOptions(1 << 3);
     /// Timestamps (kind 8); the values are in [`Segment::tsval`] and [`Segment::tsecr`].
-    pub const TIMESTAMPS: Options = Options(1 << 4);
+    pub const TIMESTAMPS: TcpOptions = TcpOptions(1 << 4);
     /// Fast Open (kind 34, or 253/254 with magic 0xF989) without a cookie: a request.
-    pub const FAST_OPEN_REQUEST: Options = Options(1 << 5);
+    pub const FAST_OPEN_REQUEST: TcpOptions = TcpOptions(1 << 5);
     /// Fast Open with a cookie.
-    pub const FAST_OPEN_COOKIE: Options = Options(1 << 6);
+    pub const FAST_OPEN_COOKIE: TcpOptions = TcpOptions(1 << 6);
     /// MPTCP (kind 30) that joins an open connection or resets one part of it: MP_JOIN, MP_TCPRST (RFC 8684).
-    pub const MPTCP_SUBFLOW: Options = Options(1 << 7);
+    pub const MPTCP_SUBFLOW: TcpOptions = TcpOptions(1 << 7);
 }
 
 /// One TCP segment as captured. Plain data of fixed size: it can be written down and read back.
@@ -315,7 +315,7 @@ pub struct Segment {
     /// Control bits.
     pub flags: Flags,
     /// Options present.
-    pub options: Options,
+    pub options: TcpOptions,
     /// Window scale option: the shift.
     pub window_scale: u8,
     /// Time to live or hop limit.
@@ -343,7 +343,7 @@ impl Segment {
     /// TSval, if the segment carries timestamps.
     #[inline]
     pub const fn timestamp(&self) -> Option<u32> {
-        if self.options.has(Options::TIMESTAMPS) { Some(self.tsval) } else { None }
+        if self.options.has(TcpOptions::TIMESTAMPS) { Some(self.tsval) } else { None }
     }
 
     /// For a quoted segment ([`Traits::ICMP_ERROR`]): ICMP type and code, kept in `window`. The IPv6 types are those of

@@ -5,7 +5,7 @@ use super::ip::Network;
 use super::link;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
-use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
+use super::segment::{Address, Flags, Segment, TcpOptions, Traits, flow_hash};
 use super::walk::{Step, Walk};
 use crate::seq::Seq;
 
@@ -53,7 +53,7 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
         _ => 0,
     };
     out.payload = payload as u32;
-    out.options = Options::NONE;
+    out.options = TcpOptions::NONE;
     let frame = walk.frame.filter(|_| Flags(head[13]).has(Flags::SYN));
     out.neighbours = frame.map_or(0, link::neighbours);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
@@ -85,7 +85,7 @@ pub(super) fn options(list: &[u8], out: &mut Segment) {
     if let Ok([2, 4, high, low, 4, 2, 8, 10, a, b, c, d, e, f, g, h, 1, 3, 3, shift]) =
         <&[u8; 20]>::try_from(list)
     {
-        out.options |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+        out.options |= TcpOptions::MSS | TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE;
         (out.mss, out.window_scale) = (be16(*high, *low), *shift);
         timestamps([*a, *b, *c, *d, *e, *f, *g, *h], out);
         return;
@@ -118,15 +118,17 @@ fn any_options(mut list: &[u8], out: &mut Segment) {
 fn option(kind: u8, value: &[u8], out: &mut Segment) {
     match (kind, value) {
         (2, &[high, low]) => {
-            out.options |= Options::MSS;
+            out.options |= TcpOptions::MSS;
             out.mss = be16(high, low);
         }
         (3, &[shift]) => {
-            out.options |= Options::WINDOW_SCALE;
+            out.options |= TcpOptions::WINDOW_SCALE;
             out.window_scale = shift;
         }
-        (4, []) => out.options |= Options::SACK_PERMITTED,
-        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => out.options |= Options::SACK,
+        (4, []) => out.options |= TcpOptions::SACK_PERMITTED,
+        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => {
+            out.options |= TcpOptions::SACK
+        }
         (8, times) => {
             if let Ok(times) = <[u8; 8]>::try_from(times) {
                 timestamps(times, out);
@@ -134,7 +136,7 @@ fn option(kind: u8, value: &[u8], out: &mut Segment) {
         }
         (34, cookie) => fast_open(cookie, out),
         (30, [subtype, ..]) if matches!(subtype >> 4, MP_JOIN | MP_TCPRST) => {
-            out.options |= Options::MPTCP_SUBFLOW;
+            out.options |= TcpOptions::MPTCP_SUBFLOW;
         }
         (253 | 254, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_MAGIC => fast_open(cookie, out),
         _ => {}
@@ -144,7 +146,7 @@ fn option(kind: u8, value: &[u8], out: &mut Segment) {
 /// Timestamps, RFC 7323 section 3.2.
 #[inline]
 fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
-    out.options |= Options::TIMESTAMPS;
+    out.options |= TcpOptions::TIMESTAMPS;
     out.tsval = u32::from_be_bytes([a, b, c, d]);
     out.tsecr = u32::from_be_bytes([e, f, g, h]);
 }
@@ -152,8 +154,8 @@ fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
 /// Fast Open, RFC 7413 section 4.1.1: no cookie is a request, a cookie has 4 to 16 bytes and an even length.
 fn fast_open(cookie: &[u8], out: &mut Segment) {
     match cookie.len() {
-        0 => out.options |= Options::FAST_OPEN_REQUEST,
-        4..=16 if cookie.len().is_multiple_of(2) => out.options |= Options::FAST_OPEN_COOKIE,
+        0 => out.options |= TcpOptions::FAST_OPEN_REQUEST,
+        4..=16 if cookie.len().is_multiple_of(2) => out.options |= TcpOptions::FAST_OPEN_COOKIE,
         _ => {}
     }
 }

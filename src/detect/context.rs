@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::analysis::company::{self, Pattern};
+use crate::detect::analysis::common_features::{self, Pattern};
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::StuckConnection;
 use crate::detect::analysis::listener_activity::ListenerActivity;
@@ -15,7 +15,7 @@ use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::host_pairs::HostPair;
 use crate::history::interval::Interval;
-use crate::history::listener::Listener;
+use crate::history::listener::ListenerHistory;
 use crate::history::settings::UserSettings;
 use crate::history::strays::{OpenFlow, Stray, Strays};
 use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
@@ -53,7 +53,7 @@ const MOMENT: Span = Span::millis(500);
 
 /// Why a vantage was inferred, and which.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct View {
+pub struct VantageView {
     /// Where the capture was taken, seen from this server's connections.
     pub vantage: Vantage,
     /// Whether it is known by what only the host itself sees of its own packets: not by a switch before it.
@@ -66,9 +66,9 @@ pub struct View {
     pub server_ttl: Option<u8>,
 }
 
-impl Default for View {
-    fn default() -> View {
-        View {
+impl Default for VantageView {
+    fn default() -> VantageView {
+        VantageView {
             vantage: Vantage::Unknown,
             on_host: false,
             reason: "no plain handshake was captured".to_owned(),
@@ -88,9 +88,9 @@ pub struct CaptureContext {
     /// Stretches without any packet.
     pub silences: Vec<Interval>,
     /// By listener.
-    pub listeners: Map<Host, Listener>,
+    pub listeners: Map<Host, ListenerHistory>,
     /// By server address.
-    pub views: Map<Address, View>,
+    pub views: Map<Address, VantageView>,
     /// The replayed memory of servers with `tcp_tw_recycle`.
     pub peers: Arc<TwRecycleModel>,
     /// Server addresses of which at least one answer was captured.
@@ -284,26 +284,26 @@ pub struct DetectContext<'a> {
     /// Everything.
     pub context: &'a CaptureContext,
     /// What the other connections of its listener got, in numbers.
-    pub listener: &'a Listener,
+    pub listener: &'a ListenerHistory,
     /// What happened to them.
     pub activity: &'a ListenerActivity,
     /// Where the capture was taken.
-    pub view: &'a View,
+    pub view: &'a VantageView,
     /// The connection (its first packet) of which it is known that it did not die ([`crate::detect::analysis::end_of_flow`]):
     /// several kinds ask one after the other.
     pub(super) lives: Cell<Option<PacketId>>,
 }
 
 /// The view of a connection that does not leave its host: `seen` where that says so already.
-fn within(seen: &View) -> &View {
-    static WITHIN: LazyLock<View> = LazyLock::new(|| View::default().within_host());
+fn within(seen: &VantageView) -> &VantageView {
+    static WITHIN: LazyLock<VantageView> = LazyLock::new(|| VantageView::default().within_host());
     if seen.vantage == Vantage::Server { seen } else { &WITHIN }
 }
 
-impl View {
+impl VantageView {
     /// The same where client and server are one host: whatever is captured there was captured at the server.
-    pub fn within_host(self) -> View {
-        View {
+    pub fn within_host(self) -> VantageView {
+        VantageView {
             vantage: Vantage::Server,
             on_host: true,
             reason: "client and server are the same host".to_owned(),
@@ -312,11 +312,11 @@ impl View {
     }
 }
 
-impl View {
+impl VantageView {
     /// The same where the server's address belongs to the host on which the capture is taken.
-    pub fn on_own_host(self) -> View {
+    pub fn on_own_host(self) -> VantageView {
         let reason = "the server's address belongs to the host that captures".to_owned();
-        View { vantage: Vantage::Server, on_host: true, reason, ..self }
+        VantageView { vantage: Vantage::Server, on_host: true, reason, ..self }
     }
 }
 
@@ -331,7 +331,8 @@ impl CaptureContext {
 
     /// The surroundings of one listener.
     pub fn at(&self, server: Host) -> DetectContext<'_> {
-        static NOTHING: LazyLock<(Listener, ListenerActivity, View)> = LazyLock::new(Default::default);
+        static NOTHING: LazyLock<(ListenerHistory, ListenerActivity, VantageView)> =
+            LazyLock::new(Default::default);
         DetectContext {
             context: self,
             listener: self.listeners.get(&server).unwrap_or(&NOTHING.0),
@@ -365,7 +366,7 @@ impl CaptureContext {
 impl CaptureContext {
     /// Notes which servers never answered, and what their clients made of it; `end` is the end of the capture.
     pub fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
-        let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.went_on());
+        let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.client_continued());
         self.unheard.extend(went_on.map(|f| f.server.address));
         let mut silent: Map<Address, Set<Address>> = Map::default();
         for f in kept.iter().filter(|f| f.s.segments == 0 && f.syn.count > 1) {
@@ -435,8 +436,8 @@ impl<'a> DetectContext<'a> {
     }
 
     /// The connection that the capture knows nothing else of, and to which this stray segment belongs.
-    pub fn home_of_stray(&self, f: &ConnectionFacts) -> Option<(&'a OpenFlow, Role, Stray)> {
-        self.context.strays.home_of(f)
+    pub fn connection_of_stray(&self, f: &ConnectionFacts) -> Option<(&'a OpenFlow, Role, Stray)> {
+        self.context.strays.connection_of(f)
     }
 
     /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.
@@ -495,13 +496,13 @@ impl<'a> DetectContext<'a> {
     /// Whether the listener refuses and accepts in turn. Found out once for all of its connections.
     pub fn refuses_in_turn(&self) -> bool {
         let refused = &self.activity.refused_syns;
-        *self.activity.alternates.get_or_init(|| company::alternates(refused, self.listener))
+        *self.activity.alternates.get_or_init(|| common_features::alternates(refused, self.listener))
     }
 
     /// In how many times without an answer in between the listener refused SYNs. Found out once for all of its connections.
     pub fn refusal_rows(&self) -> usize {
         let refused = &self.activity.refused_syns;
-        *self.activity.refusal_rows.get_or_init(|| company::refusal_rows(refused, self.listener))
+        *self.activity.refusal_rows.get_or_init(|| common_features::refusal_rows(refused, self.listener))
     }
 
     /// What sets the SYNs apart that this listener refused.

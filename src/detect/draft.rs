@@ -3,8 +3,8 @@
 use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
 use crate::detect::evidence::{EvidenceMarks, PacketRoles};
-use crate::detect::kept_out::KeptOut;
 use crate::detect::next::UsualSteps;
+use crate::detect::refused_clients::RefusedClient;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
@@ -15,7 +15,7 @@ use crate::time::{Span, Timestamp};
 
 /// A finding and where the capture that it rests on was taken: in a box, for there may be very many, and they are sorted and
 /// handed on.
-pub type Found = (Box<Draft>, Vantage);
+pub type FoundDraft = (Box<Draft>, Vantage);
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,7 +61,7 @@ pub struct Draft {
     /// What later stages decide by.
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
-    pub kept_out: Option<KeptOut>,
+    pub kept_out: Option<RefusedClient>,
     /// How much counters of the server's host rose, by the name of the metric.
     host_counters: Vec<(&'static str, u64)>,
     /// Measured values for the report; nothing depends on them.
@@ -191,7 +191,7 @@ impl Draft {
     }
 
     /// Whether counters of the server's host were held against it.
-    pub fn was_held_against_host(&self) -> bool {
+    pub fn was_checked_by_host(&self) -> bool {
         !self.host_counters.is_empty()
     }
 
@@ -237,7 +237,7 @@ impl Draft {
     }
 
     /// Whatever was thought to be surer is only possible; `reason` says why.
-    pub fn doubt(&mut self, reason: &str) {
+    pub fn lower_to_possible(&mut self, reason: &str) {
         if self.certainty != Certainty::Possible {
             self.certainty = Certainty::Possible;
             self.reason = format!("{}; but {reason}", self.reason);

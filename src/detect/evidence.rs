@@ -185,7 +185,7 @@ pub fn again(n: usize) -> Option<PacketMark> {
 mod tests {
     use super::*;
     use crate::detect::registry;
-    use crate::flow::facts::{FinalAck, Repeats, Sent};
+    use crate::flow::facts::{FinalAck, Repeats, Transmission};
     use crate::model::Kind;
     use crate::time::Timestamp;
 
@@ -195,7 +195,7 @@ mod tests {
 
     fn sent(packets: &[u64]) -> Repeats {
         let mut repeats = Repeats::default();
-        packets.iter().for_each(|&n| repeats.push(Sent { at: mark(n), ..Sent::default() }));
+        packets.iter().for_each(|&n| repeats.push(Transmission { at: mark(n), ..Transmission::default() }));
         repeats
     }
 

@@ -7,7 +7,7 @@
 //! * [`details`]: what a detector measured that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`evidence`]: who sent a packet of the evidence, and how it fared.
-//! * [`kept_out`]: for how long a full accept queue kept a client out.
+//! * [`refused_clients`]: for how long a full accept queue kept a client out.
 //! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;
@@ -15,13 +15,13 @@ pub mod context;
 pub mod details;
 pub mod draft;
 pub mod evidence;
-pub mod kept_out;
 pub mod kinds;
 pub mod next;
+pub mod refused_clients;
 pub mod registry;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 
 pub use context::DetectContext;
-pub use draft::{Draft, Found};
+pub use draft::{Draft, FoundDraft};

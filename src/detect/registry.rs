@@ -3,7 +3,7 @@
 
 use crate::detect::kinds;
 use crate::detect::spec::KindSpec;
-use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::compact::clean::{CleanFlow, CleanFlowSummary};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::incomplete::IncompleteHandshake;
 use crate::history::settings::UserSettings;
@@ -40,34 +40,34 @@ fn wants_full(f: &ConnectionFacts, settings: &UserSettings) -> bool {
 }
 
 /// Very many connections are asked about: only kinds that have something to say are.
-fn wants_clean(flow: &CleanFlow, course: &Course, settings: &UserSettings) -> bool {
-    const WITH: [usize; kinds::ALL.len()] = indices_first(Form::Clean);
-    const COUNT: usize = count(Form::Clean);
+fn wants_clean(flow: &CleanFlow, course: &CleanFlowSummary, settings: &UserSettings) -> bool {
+    const WITH: [usize; kinds::ALL.len()] = indices_first(CompactForm::Clean);
+    const COUNT: usize = count(CompactForm::Clean);
     WITH[..COUNT].iter().any(|&n| kinds::ALL[n].wants.wants_clean(flow, course, settings))
 }
 
 fn wants_incomplete(handshake: &IncompleteHandshake) -> bool {
-    const WITH: [usize; kinds::ALL.len()] = indices_first(Form::Incomplete);
-    const COUNT: usize = count(Form::Incomplete);
+    const WITH: [usize; kinds::ALL.len()] = indices_first(CompactForm::Incomplete);
+    const COUNT: usize = count(CompactForm::Incomplete);
     WITH[..COUNT].iter().any(|&n| kinds::ALL[n].wants.wants_incomplete(handshake))
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum CompactForm {
     Clean,
     Incomplete,
 }
 
 /// Whether this kind may want connections in this form.
-const fn may_want(spec: &KindSpec, form: Form) -> bool {
+const fn may_want(spec: &KindSpec, form: CompactForm) -> bool {
     match form {
-        Form::Clean => spec.wants.clean.is_some(),
-        Form::Incomplete => spec.wants.incomplete.is_some(),
+        CompactForm::Clean => spec.wants.clean.is_some(),
+        CompactForm::Incomplete => spec.wants.incomplete.is_some(),
     }
 }
 
 /// How many kinds may want connections in this form.
-const fn count(form: Form) -> usize {
+const fn count(form: CompactForm) -> usize {
     let (mut n, mut count) = (0, 0);
     while n < kinds::ALL.len() {
         count += may_want(kinds::ALL[n], form) as usize;
@@ -77,7 +77,7 @@ const fn count(form: Form) -> usize {
 }
 
 /// Which those are; the places behind them mean nothing.
-const fn indices_first(form: Form) -> [usize; kinds::ALL.len()] {
+const fn indices_first(form: CompactForm) -> [usize; kinds::ALL.len()] {
     let mut indices = [0; kinds::ALL.len()];
     let (mut n, mut count) = (0, 0);
     while n < kinds::ALL.len() {

@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
-use crate::detect::kept_out::KeptOut;
+use crate::detect::refused_clients::RefusedClient;
 use crate::diagnose::settings::queues::{self, REFUSING};
 use crate::diagnose::write::Written;
 use crate::flow::key::Host;
-use crate::history::timeline::Seconds;
+use crate::history::timeline::ListenerTimeline;
 use crate::model::{Backlog, Certainty};
 use crate::time::{Span, Timestamp};
 
@@ -58,10 +58,10 @@ pub fn estimate(
     }
     // A socket that listens on all addresses has one queue for all of them.
     let served = context.listeners.iter().filter(|(host, _)| context.stated.is_one_socket(listener, **host));
-    let load = Load::of(clients(&refused), served.map(|(_, served)| &served.seconds).collect())?;
+    let load = ClientLoad::of(clients(&refused), served.map(|(_, served)| &served.seconds).collect())?;
     let accepts = load.accepts_per_second();
     let least = load.least_accepts_per_second();
-    let Peak { together, at, at_the_end } = load.peak(accepts.or(least));
+    let QueuePeak { together, at, at_the_end } = load.peak(accepts.or(least));
     let (limit, stated) = limit(&refused, listener, at, context);
     let arrivals = load.arrivals_per_second();
     let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
@@ -102,14 +102,14 @@ fn limit(
 }
 
 /// For how long each client was kept out: its SYN may have been refused, and later its final ACK.
-fn clients(refused: &[&&Written]) -> Vec<KeptOut> {
-    let mut by_connection: BTreeMap<(Option<Host>, Option<PacketId>), KeptOut> = BTreeMap::new();
+fn clients(refused: &[&&Written]) -> Vec<RefusedClient> {
+    let mut by_connection: BTreeMap<(Option<Host>, Option<PacketId>), RefusedClient> = BTreeMap::new();
     for w in refused {
         let now = kept_out(w);
         by_connection
             .entry((w.outline.client, w.outline.connection))
             .and_modify(|known| {
-                *known = KeptOut {
+                *known = RefusedClient {
                     from: known.from.min(now.from),
                     last: known.last.max(now.last),
                     admitted: known.admitted.zip(now.admitted).map(|(a, b)| a.max(b)),
@@ -121,10 +121,10 @@ fn clients(refused: &[&&Written]) -> Vec<KeptOut> {
 }
 
 /// For how long the client of a finding was kept out.
-fn kept_out(w: &Written) -> KeptOut {
+fn kept_out(w: &Written) -> RefusedClient {
     let (from, last) = w.outline.during;
     let admitted = w.outline.details.got_through().filter(|got_through| *got_through).map(|_| last);
-    w.outline.kept_out.unwrap_or(KeptOut { from, last, admitted })
+    w.outline.kept_out.unwrap_or(RefusedClient { from, last, admitted })
 }
 
 /// A tenth more: two bursts are never quite alike.
@@ -138,9 +138,9 @@ fn rounded(rate: f64) -> f64 {
 }
 
 /// Clients that came to a listener, and those that it refused.
-struct Load {
+struct ClientLoad {
     /// The refused clients, in order of their first refusal.
-    refused: Vec<KeptOut>,
+    refused: Vec<RefusedClient>,
     /// When a client was refused, the first and last time of each, in order.
     refusals: Vec<Timestamp>,
     /// When clients that had been refused got in, in order.
@@ -154,16 +154,16 @@ struct Load {
 }
 
 /// The highest number of refused clients.
-struct Peak {
+struct QueuePeak {
     together: u64,
     at: Timestamp,
     /// How many there were when the last one was refused.
     at_the_end: u64,
 }
 
-impl Load {
+impl ClientLoad {
     /// `None` where nobody was refused.
-    fn of(mut refused: Vec<KeptOut>, listeners: Vec<&Seconds>) -> Option<Load> {
+    fn of(mut refused: Vec<RefusedClient>, listeners: Vec<&ListenerTimeline>) -> Option<ClientLoad> {
         refused.sort_unstable_by_key(|client| (client.from, client.last));
         let mut refusals: Vec<Timestamp> =
             refused.iter().flat_map(|client| [client.from, client.last]).collect();
@@ -187,7 +187,7 @@ impl Load {
                 *came = came.saturating_sub(1);
             }
         }
-        (!refused.is_empty()).then_some(Load { refused, refusals, admissions, let_in, accepted, step })
+        (!refused.is_empty()).then_some(ClientLoad { refused, refusals, admissions, let_in, accepted, step })
     }
 
     fn first(&self) -> Timestamp {
@@ -272,9 +272,9 @@ impl Load {
     }
 
     /// The highest number of clients that a longer queue would have held beside those that it holds now.
-    fn peak(&self, accepts: Option<f64>) -> Peak {
+    fn peak(&self, accepts: Option<f64>) -> QueuePeak {
         let mut now = 0.0_f64;
-        let mut peak = Peak { together: 0, at: self.first(), at_the_end: 0 };
+        let mut peak = QueuePeak { together: 0, at: self.first(), at_the_end: 0 };
         let mut before = self.first();
         let mut came = self.refused.iter().map(|client| client.from).peekable();
         for &at in &self.refusals {
@@ -357,25 +357,25 @@ fn clock_time(time: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::timeline::Second;
+    use crate::history::timeline::ListenerSecond;
 
     fn ms(ms: i64) -> Timestamp {
         Timestamp(1_000_000_000_000 + ms * 1_000_000)
     }
 
-    fn client(from: i64, admitted: Option<i64>) -> KeptOut {
-        KeptOut { from: ms(from), last: ms(from), admitted: admitted.map(ms) }
+    fn client(from: i64, admitted: Option<i64>) -> RefusedClient {
+        RefusedClient { from: ms(from), last: ms(from), admitted: admitted.map(ms) }
     }
 
-    fn peak(clients: &[KeptOut], accepts: f64) -> (u64, Timestamp) {
-        let load = Load::of(clients.to_vec(), Vec::new()).unwrap();
+    fn peak(clients: &[RefusedClient], accepts: f64) -> (u64, Timestamp) {
+        let load = ClientLoad::of(clients.to_vec(), Vec::new()).unwrap();
         let peak = load.peak(Some(accepts));
         (peak.together, peak.at)
     }
 
     #[test]
     fn those_that_were_refused_count_until_they_get_in() {
-        assert!(Load::of(Vec::new(), Vec::new()).is_none());
+        assert!(ClientLoad::of(Vec::new(), Vec::new()).is_none());
         assert_eq!(peak(&[client(5, None)], 0.0), (1, ms(5)));
         let all = [client(0, Some(100)), client(20, None), client(30, None), client(200, None)];
         assert_eq!(peak(&all, 0.0), (3, ms(30)));
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn between_two_bursts_the_application_would_have_gone_on_to_accept() {
         let burst = |from: i64| (0..100).map(move |n| client(from + n, None));
-        let both: Vec<KeptOut> = burst(0).chain(burst(10_100)).collect();
+        let both: Vec<RefusedClient> = burst(0).chain(burst(10_100)).collect();
         // 10 s at 8 accepts a second: 20 of the first hundred are left.
         assert_eq!(peak(&both, 8.0).0, 120);
         assert_eq!(peak(&both, 50.0).0, 100);
@@ -394,12 +394,13 @@ mod tests {
     #[test]
     fn rates_are_those_of_a_full_queue() {
         // 60 come in a second, 40 are accepted: every third one is refused.
-        let mut listener = Seconds::default();
+        let mut listener = ListenerTimeline::default();
         for second in 0..30 {
-            *listener.at(1_000 + second) = Second { syns: 60, served: 40, ..Second::default() };
+            *listener.at(1_000 + second) =
+                ListenerSecond { syns: 60, served: 40, ..ListenerSecond::default() };
         }
-        let refused: Vec<KeptOut> = (0..30 * 20).map(|n| client(n * 50, None)).collect();
-        let load = Load::of(refused, vec![&listener]).unwrap();
+        let refused: Vec<RefusedClient> = (0..30 * 20).map(|n| client(n * 50, None)).collect();
+        let load = ClientLoad::of(refused, vec![&listener]).unwrap();
         assert_eq!(load.accepts_per_second(), Some(40.0));
         let arrivals = load.arrivals_per_second().unwrap();
         assert!((arrivals - 60.0).abs() < 0.1, "{arrivals}");
@@ -409,16 +410,17 @@ mod tests {
     #[test]
     fn a_burst_has_a_rate_and_an_idle_second_is_none() {
         // 160 within 20 ms, and as many two seconds later.
-        let mut listener = Seconds::default();
+        let mut listener = ListenerTimeline::default();
         for second in [0, 2] {
-            *listener.at(1_000 + second) = Second { syns: 160, served: 33, ..Second::default() };
+            *listener.at(1_000 + second) =
+                ListenerSecond { syns: 160, served: 33, ..ListenerSecond::default() };
         }
         let burst = |from: i64| (0..127).map(move |n| client(from + n / 7, None));
-        let first = Load::of(burst(0).collect(), vec![&listener]).unwrap();
+        let first = ClientLoad::of(burst(0).collect(), vec![&listener]).unwrap();
         // The whole second counts: 33 were let in.
         assert_eq!(first.arrivals_per_second(), Some(160.0));
         assert_eq!(first.least_accepts_per_second(), None);
-        let both = Load::of(burst(0).chain(burst(2_000)).collect(), vec![&listener]).unwrap();
+        let both = ClientLoad::of(burst(0).chain(burst(2_000)).collect(), vec![&listener]).unwrap();
         let arrivals = both.arrivals_per_second().unwrap();
         assert!((120.0..160.0).contains(&arrivals), "{arrivals}");
     }

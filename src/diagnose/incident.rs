@@ -171,7 +171,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     };
     let toll = Impact::of(interval, attempted, to - from);
     let incident = Incident {
-        id: id("i", format_args!("{kind} {} {}", whereabouts(place), from.0)),
+        id: id("i", format_args!("{kind} {} {}", place_name(place), from.0)),
         kind,
         severity: match place {
             Place::Ports(_) => of_many_ports(kind, &toll, interval),
@@ -315,7 +315,7 @@ fn of_many_hosts(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
 }
 
 /// The place as it names an incident.
-fn whereabouts(place: Place) -> String {
+fn place_name(place: Place) -> String {
     match place {
         Place::Nowhere => "-".to_owned(),
         Place::Listener(listener) => listener.socket().to_string(),

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use crate::decode::segment::PacketId;
 use crate::detect::draft::{cause, count};
-use crate::detect::{Draft, Found, next};
+use crate::detect::{Draft, FoundDraft, next};
 use crate::diagnose::host::syn;
 use crate::flow::facts::PacketRef;
 use crate::kernel::table::Judgements;
 use crate::kernel::trust::{Meaning, meaning};
-use crate::kernel::verdict::{Judgement, Place, Queues};
+use crate::kernel::verdict::{DropSite, Judgement, Queues};
 use crate::model::{Cause, KernelAct, KernelVerdict, Kind, Phrase};
 
 /// What a meaning does to a finding of a kind.
@@ -77,7 +77,7 @@ const EFFECTS: &[(Kind, Meaning, Effect)] = &[
 ];
 
 /// Notes what the kernel said of the packets of each finding, and lets it decide where it says enough.
-pub fn judge(drafts: &mut [Found], judgements: &mut Judgements) {
+pub fn judge(drafts: &mut [FoundDraft], judgements: &mut Judgements) {
     if judgements.is_empty() {
         return;
     }
@@ -157,7 +157,7 @@ fn become_kind(draft: &mut Draft, kind: Kind, cause: Cause) {
 /// `TCP_LISTEN_OVERFLOW at tcp_v4_rcv, accept queue 129 of 128`.
 fn in_words(judgement: &Judgement) -> String {
     let mut text = match judgement.place() {
-        Some(Place { reason, function }) => {
+        Some(DropSite { reason, function }) => {
             let reason = reason.as_deref().unwrap_or("dropped");
             match function {
                 Some(function) => format!("{reason} at {function}"),
@@ -323,7 +323,7 @@ mod tests {
     use crate::decode::segment::Flags;
     use crate::detect::registry;
     use crate::flow::facts::ConnectionFacts;
-    use crate::kernel::verdict::{Event, SegmentKey, Statement};
+    use crate::kernel::verdict::{KernelEvent, SegmentKey, Statement};
     use crate::model::{Certainty, Vantage};
     use crate::time::Timestamp;
 
@@ -331,14 +331,14 @@ mod tests {
         PacketRef { time: Timestamp(n as i64), packet: PacketId::new(0, n) }
     }
 
-    fn draft(kind: Kind) -> Found {
+    fn draft(kind: Kind) -> FoundDraft {
         let mut draft = Draft::about(&ConnectionFacts::default(), registry::spec(kind), (at(1), "SYN"));
         draft.shows(at(3), "final ACK").shows(at(4), "data");
         draft.or("something else", "it could be");
         (Box::new(draft), Vantage::Server)
     }
 
-    fn said(event: Event, reason: &str, function: &str, queues: Option<Queues>) -> Statement {
+    fn said(event: KernelEvent, reason: &str, function: &str, queues: Option<Queues>) -> Statement {
         let end = "192.0.2.1:1".parse().unwrap();
         let segment = SegmentKey {
             source: end,
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_names_confirms_the_finding() {
-        let overflow = said(Event::Dropped, "TCP_LISTEN_OVERFLOW", "tcp_v4_rcv", FULL);
+        let overflow = said(KernelEvent::Dropped, "TCP_LISTEN_OVERFLOW", "tcp_v4_rcv", FULL);
         let d = judged_with(Kind::AcceptQueueOverflow, &[(3, overflow.clone()), (4, overflow)]);
         assert_eq!((d.kind, d.certainty()), (Kind::AcceptQueueOverflow, Certainty::Confirmed));
         assert!(
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_verdict_that_contradicts_the_packets_wins_and_that_is_said() {
-        let drop = said(Event::Dropped, "NETFILTER_DROP", "nf_hook_slow", None);
+        let drop = said(KernelEvent::Dropped, "NETFILTER_DROP", "nf_hook_slow", None);
         let d = judged_with(Kind::AcceptQueueOverflow, &[(3, drop)]);
         assert_eq!((d.kind, d.certainty()), (Kind::HandshakeLoss, Certainty::Confirmed));
         assert_eq!(d.taken_for, Some(Kind::AcceptQueueOverflow));
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn what_proves_nothing_changes_nothing_but_is_shown() {
-        let unspecified = said(Event::Dropped, "NOT_SPECIFIED", "tcp_v4_rcv", FULL);
+        let unspecified = said(KernelEvent::Dropped, "NOT_SPECIFIED", "tcp_v4_rcv", FULL);
         let d = judged_with(Kind::DeferAccept, &[(3, unspecified)]);
         assert_eq!((d.kind, d.certainty()), (Kind::DeferAccept, Certainty::Possible));
         assert_eq!(d.alternatives.len(), 1);
@@ -413,8 +413,8 @@ mod tests {
         let d = judged_with(
             Kind::AcceptQueueOverflow,
             &[
-                (3, said(Event::Dropped, "NETFILTER_DROP", "nf_hook_slow", None)),
-                (4, said(Event::Dropped, "TCP_CSUM", "tcp_v4_rcv", None)),
+                (3, said(KernelEvent::Dropped, "NETFILTER_DROP", "nf_hook_slow", None)),
+                (4, said(KernelEvent::Dropped, "TCP_CSUM", "tcp_v4_rcv", None)),
             ],
         );
         assert_eq!(d.kind, Kind::AcceptQueueOverflow);

@@ -17,18 +17,18 @@ const EXAMPLES: usize = 10;
 
 /// A connection that failed and was examined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Failed {
+pub struct FailedConnection {
     first: PacketRef,
     client: Host,
     server: Host,
     outcome: Outcome,
 }
 
-impl Failed {
+impl FailedConnection {
     /// The connection of `f`, if it failed; `end` is the last packet of the capture.
-    pub fn of(f: &ConnectionFacts, end: Timestamp) -> Option<Failed> {
+    pub fn of(f: &ConnectionFacts, end: Timestamp) -> Option<FailedConnection> {
         let outcome = Outcome::of(f, end.min(f.watched));
-        let failed = Failed { first: f.first, client: f.client, server: f.server, outcome };
+        let failed = FailedConnection { first: f.first, client: f.client, server: f.server, outcome };
         outcome.is_failure().then_some(failed)
     }
 }
@@ -39,7 +39,7 @@ pub struct Failures {
     /// All connections.
     pub outcomes: Outcomes,
     /// Those that failed and were examined one by one.
-    pub examined: Vec<Failed>,
+    pub examined: Vec<FailedConnection>,
     /// Handshakes of one SYN that were only counted, by listener.
     pub counted: Map<Host, Outcomes>,
 }
@@ -72,7 +72,8 @@ impl Failures {
                 examples: Vec::new(),
             };
         }
-        let mut unexplained: Vec<&Failed> = self.examined.iter().filter(|f| !found.explain(f)).collect();
+        let mut unexplained: Vec<&FailedConnection> =
+            self.examined.iter().filter(|f| !found.explain(f)).collect();
         unexplained.sort_unstable_by_key(|f| f.first);
         let counted = self.counted.iter().filter(|(listener, _)| !found.explains_handshakes_of(**listener));
         let counted: u64 = counted.map(|(_, outcomes)| outcomes.failed()).sum();
@@ -171,20 +172,20 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn explain(&self, f: &Failed) -> bool {
+    fn explain(&self, f: &FailedConnection) -> bool {
         let handshake = matches!(f.outcome, Outcome::Unanswered | Outcome::NeverCompleted);
         self.tell_of(f) || handshake && self.explains_handshakes_of(f.server)
     }
 
     /// Whether a finding is about this connection.
-    fn tell_of(&self, f: &Failed) -> bool {
+    fn tell_of(&self, f: &FailedConnection) -> bool {
         self.connections.contains(&f.first.packet) || self.names.contains(&(f.client, f.server))
     }
 
     fn explains_handshakes_of(&self, listener: Host) -> bool {
         let CaptureContext { lone_syns, lone_answers, .. } = self.context;
         self.listeners.contains(&listener)
-            || lone_syns.are_told_elsewhere(listener)
-            || lone_answers.are_told_elsewhere(listener)
+            || lone_syns.are_reported_elsewhere(listener)
+            || lone_answers.are_reported_elsewhere(listener)
     }
 }

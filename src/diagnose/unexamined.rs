@@ -46,12 +46,12 @@ pub fn assign_to_incidents(
 #[cfg(test)]
 mod tests {
     use crate::capture::MemorySource;
-    use crate::engine::{self, Options};
+    use crate::engine::{self, AnalysisOptions};
     use crate::flow::wire::Wire;
     use crate::model::{Kind, Report};
 
     fn analyze(wire: &Wire, memory_limit: u64) -> Report {
-        let options = Options { threads: 1, memory_limit, ..Options::default() };
+        let options = AnalysisOptions { threads: 1, memory_limit, ..AnalysisOptions::default() };
         let source = MemorySource::new(wire.packets());
         engine::analyze_source(Box::new(source), &options, &mut |_| ()).expect("one thread starts").report
     }

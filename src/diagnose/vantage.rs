@@ -5,7 +5,7 @@
 //! to SYN-ACK against SYN-ACK to final ACK), then the TTL.
 
 use crate::decode::segment::Traits;
-use crate::detect::context::View;
+use crate::detect::context::VantageView;
 use crate::flow::facts::Role;
 use crate::history::handshakes::HandshakeSample;
 use crate::model::Vantage;
@@ -23,8 +23,8 @@ const SHORTEST: usize = 20;
 pub const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 
 /// Infers the vantage from handshakes of one server host.
-pub fn infer(samples: &[HandshakeSample]) -> View {
-    let Some(one) = samples.first() else { return View::default() };
+pub fn infer(samples: &[HandshakeSample]) -> VantageView {
+    let Some(one) = samples.first() else { return VantageView::default() };
     let server_ttl = samples.iter().all(|s| s.server_ttl == one.server_ttl).then_some(one.server_ttl);
     let round_trip = Some(median(samples.iter().map(|s| s.syn_to_syn_ack + s.syn_ack_to_ack)));
     let most = |test: &dyn Fn(&HandshakeSample) -> bool| {
@@ -32,7 +32,7 @@ pub fn infer(samples: &[HandshakeSample]) -> View {
     };
     let server_sends = |s: &HandshakeSample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
     let on_host = most(&|s| server_sends(s, Traits::OUTGOING) || server_sends(s, Traits::CHECKSUM_PARTIAL));
-    let view = |vantage, reason: String| View { vantage, on_host, reason, round_trip, server_ttl };
+    let view = |vantage, reason: String| VantageView { vantage, on_host, reason, round_trip, server_ttl };
     let client_sends = |s: &HandshakeSample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
     if most(&|s| server_sends(s, Traits::OUTGOING)) {
         return view(Vantage::Server, "the cooked header marks the server's packets as outgoing".to_owned());
@@ -91,7 +91,7 @@ pub fn infer(samples: &[HandshakeSample]) -> View {
 
 /// Where a capture stands on the way of its packets, as other captures of the same traffic tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum RelativeVantage {
     /// It is nearer to this end than all others.
     Nearer(Role),
     /// There is one on either side.
@@ -100,13 +100,13 @@ pub enum Standing {
 
 /// The same where other captures of the same traffic tell where this one stands. One that is nearer to an end was not taken
 /// at the other end; and where nothing else tells, and no router lies between, it was taken at this one.
-pub fn infer_placed(samples: &[HandshakeSample], standing: Standing) -> View {
+pub fn infer_placed(samples: &[HandshakeSample], standing: RelativeVantage) -> VantageView {
     let view = infer(samples);
     let nearer = match standing {
-        Standing::Nearer(role) => role,
-        Standing::Between => {
+        RelativeVantage::Nearer(role) => role,
+        RelativeVantage::Between => {
             let reason = "other captures were taken on either side of it".to_owned();
-            return View { vantage: Vantage::Between, on_host: false, reason, ..view };
+            return VantageView { vantage: Vantage::Between, on_host: false, reason, ..view };
         }
     };
     let (own, other) = match nearer {
@@ -126,7 +126,7 @@ pub fn infer_placed(samples: &[HandshakeSample], standing: Standing) -> View {
         true => (own, "no router lies between"),
         false => (Vantage::Unknown, "how far from it the packets do not tell"),
     };
-    View {
+    VantageView {
         vantage,
         reason: format!("of the two captures it is the one nearer to the {nearer}; {routers}"),
         ..view

@@ -8,8 +8,8 @@ use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::Passed;
 use crate::detect::evidence::{InOtherCapture, PacketRoles};
-use crate::detect::kept_out::KeptOut;
 use crate::detect::next::UsualSteps;
+use crate::detect::refused_clients::RefusedClient;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::{display_filters, family, kernel};
@@ -49,7 +49,7 @@ pub struct FindingOutline {
     /// Measurements that incidents and settings depend on.
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
-    pub kept_out: Option<KeptOut>,
+    pub kept_out: Option<RefusedClient>,
     /// Whether counters of the server's host were held against it.
     pub was_held_against_host: bool,
     /// How the connection itself fared, whatever happened to others: lost is critical, delayed a warning.
@@ -72,11 +72,11 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let judged = kernel::judged(&draft, &evidence);
     let (first, last) = draft.during();
     let (client, server) = (draft.client.map(Host::socket), draft.server.map(Host::socket));
-    let ends = (OrNone(draft.client), OrNone(draft.server));
+    let ends = (AddressOrDash(draft.client), AddressOrDash(draft.server));
     let id = id("f", format_args!("{} {} {} {}", draft.kind, ends.0, ends.1, first.0));
     let certainty = draft.certainty();
     let metrics = draft.metrics();
-    let was_held_against_host = draft.was_held_against_host();
+    let was_held_against_host = draft.was_checked_by_host();
     let mut cause = draft.cause;
     if draft.server.is_some_and(|server| server.socket().is_ipv6()) {
         family::name_as_ipv6(&mut cause);
@@ -174,9 +174,9 @@ fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
 }
 
 /// An address and port, or `-` without them.
-struct OrNone(Option<Host>);
+struct AddressOrDash(Option<Host>);
 
-impl fmt::Display for OrNone {
+impl fmt::Display for AddressOrDash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(host) => host.fmt(f),

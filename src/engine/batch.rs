@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::capture::{Block, InputPart, LinkType, Packet};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
-use crate::engine::Options;
-use crate::engine::loss::{Loss, Losses};
+use crate::engine::AnalysisOptions;
+use crate::engine::loss::{FaultLosses, Loss};
 use crate::fault;
 use crate::flow::tracker::{SHARDS, TOGETHER, shard_of};
 use crate::kernel::comment;
@@ -28,7 +28,7 @@ pub struct Filter {
 
 impl Filter {
     /// What `options` want.
-    pub fn of(options: &Options) -> Filter {
+    pub fn of(options: &AnalysisOptions) -> Filter {
         Filter {
             hosts: options.hosts.iter().map(|&ip| Address::from(ip)).collect(),
             ports: options.ports.clone(),
@@ -88,7 +88,7 @@ pub struct Totals {
     /// Latest time of a packet that was wanted.
     pub last: Option<Timestamp>,
     /// What faults of this program cost.
-    pub losses: Losses,
+    pub losses: FaultLosses,
     /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub judged: Vec<(PacketId, Judgement)>,
@@ -141,7 +141,7 @@ const DELAY: usize = 4;
 
 /// The segments decoded last, of which the latest [`DELAY`] less one are still to be copied.
 #[derive(Default)]
-struct Recent {
+struct RecentSegments {
     latest: [Segment; DELAY],
     /// Segments so far; the next one is written in this place.
     count: usize,
@@ -152,7 +152,7 @@ const CHUNK: usize = 4 * TOGETHER;
 
 /// The segments of one block, by shard, each in capture order.
 pub struct Batch {
-    shards: Vec<Chunks>,
+    shards: Vec<SegmentChunks>,
     /// Chunks that are empty.
     spare: Vec<Vec<Segment>>,
     totals: Totals,
@@ -164,12 +164,12 @@ pub struct Batch {
 
 /// The segments of one shard. Room for them is never grown, moved or given back while packets come.
 #[derive(Clone, Default)]
-struct Chunks {
+struct SegmentChunks {
     full: Vec<Vec<Segment>>,
     last: Vec<Segment>,
 }
 
-impl Chunks {
+impl SegmentChunks {
     #[inline]
     fn push(&mut self, segment: &Segment, spare: &mut Vec<Vec<Segment>>) {
         if self.last.len() == self.last.capacity() {
@@ -202,7 +202,7 @@ impl Chunks {
 
 impl Default for Batch {
     fn default() -> Batch {
-        let shards = vec![Chunks::default(); SHARDS];
+        let shards = vec![SegmentChunks::default(); SHARDS];
         Batch { shards, spare: Vec::new(), totals: Totals::default(), before: 0, failed: false }
     }
 }
@@ -238,7 +238,7 @@ impl Batch {
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
         let verdict = |(id, note): &(PacketId, Box<str>)| Some((*id, comment::read(note)?));
         self.totals.judged.extend(block.notes().iter().filter_map(verdict));
-        let mut recent = Recent::default();
+        let mut recent = RecentSegments::default();
         let mut packets = block.packets();
         while let Err(fault) = fault::contain(|| self.decode_some(&mut packets, &mut recent, filter)) {
             let failed = recent.latest[recent.count % DELAY].packet;
@@ -254,7 +254,7 @@ impl Batch {
     fn decode_some<'b>(
         &mut self,
         packets: &mut impl Iterator<Item = Packet<'b>>,
-        recent: &mut Recent,
+        recent: &mut RecentSegments,
         filter: &Filter,
     ) {
         let mut count = recent.count;
@@ -315,9 +315,9 @@ impl Batch {
     }
 
     /// The segments of each shard, with the numbers that their packets must still be given.
-    pub fn runs(&mut self) -> impl Iterator<Item = Run<'_>> {
+    pub fn runs(&mut self) -> impl Iterator<Item = ShardSegments<'_>> {
         let before = self.before;
-        self.shards.iter_mut().map(move |chunks| Run { chunks, before })
+        self.shards.iter_mut().map(move |chunks| ShardSegments { chunks, before })
     }
 
     /// The segments of all shards, each shard's in capture order.
@@ -352,12 +352,12 @@ impl Batch {
 }
 
 /// The segments of one block and one shard, in capture order.
-pub struct Run<'a> {
-    chunks: &'a mut Chunks,
+pub struct ShardSegments<'a> {
+    chunks: &'a mut SegmentChunks,
     before: u64,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ShardSegments<'a> {
     /// The segments, a few at a time, with their packets' numbers set right.
     pub fn pieces(self) -> impl Iterator<Item = &'a [Segment]> {
         let before = self.before;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::capture::{Silence, Status};
-use crate::detect::Found;
+use crate::detect::FoundDraft;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::host::queue_history;
 use crate::diagnose::write::Written;
@@ -14,9 +14,9 @@ use crate::engine::examine::{AfterExamination, group, write};
 use crate::engine::examined::{Examined, context, examine_all};
 use crate::engine::gather::Gathered;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
-use crate::engine::loss::{AnalysisStep, Loss, LossSubject, Losses};
+use crate::engine::loss::{AnalysisStep, FaultLosses, Loss, LossSubject};
 use crate::engine::shard::{EndedShard, most_examined};
-use crate::engine::{Analysis, Options};
+use crate::engine::{Analysis, AnalysisOptions};
 #[cfg(test)]
 use crate::fault::trap;
 use crate::fault::{self, Fault};
@@ -42,7 +42,7 @@ pub struct Examination {
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
     /// Losses to faults of the program since then.
-    losses: Losses,
+    losses: FaultLosses,
     /// Why the table of connections could not be written.
     #[cfg(feature = "fleet")]
     pub(super) table_failed: Option<String>,
@@ -52,7 +52,7 @@ pub(super) fn study(
     shards: Vec<EndedShard>,
     (peers, histories): (Arc<TwRecycleModel>, Histories),
     totals: &Totals,
-    options: &Options,
+    options: &AnalysisOptions,
     (status, silences): (Vec<Status>, Vec<Silence>),
     after: AfterExamination,
 ) -> Examination {
@@ -77,7 +77,7 @@ pub(super) fn study(
         judgements,
         notes: totals.notes.clone(),
         pool: None,
-        losses: Losses::default(),
+        losses: FaultLosses::default(),
         #[cfg(feature = "fleet")]
         table_failed: None,
     }
@@ -95,16 +95,16 @@ impl Examination {
     }
 
     /// Writes the report.
-    pub fn report(mut self, options: &Options) -> Analysis {
+    pub fn report(mut self, options: &AnalysisOptions) -> Analysis {
         match self.pool.take() {
             Some(pool) => pool.install(|| self.write(options)),
             None => self.write(options),
         }
     }
 
-    fn write(mut self, options: &Options) -> Analysis {
+    fn write(mut self, options: &AnalysisOptions) -> Analysis {
         if let Some(facts) = &options.host {
-            self.seen.context.stated = Arc::new(host::stated::of(facts.latest()));
+            self.seen.context.stated = Arc::new(host::snapshot_facts::of(facts.latest()));
         }
         let mut losses = std::mem::take(&mut self.losses);
         let mut drafts = std::mem::take(&mut self.seen.drafts);
@@ -138,11 +138,15 @@ impl Examination {
 }
 
 /// Holds the findings against what their host knows. Where the program fails at that, they stay as they are.
-fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) -> host::HostStatements {
+fn corroborate(
+    drafts: &mut Vec<FoundDraft>,
+    facts: &HostFacts,
+    losses: &mut FaultLosses,
+) -> host::HostStatements {
     let before = drafts.clone();
     let told = fault::contain(|| {
         #[cfg(test)]
-        drafts.iter().for_each(|(d, _)| trap::spring(trap::Place::HostFacts, d.client));
+        drafts.iter().for_each(|(d, _)| trap::spring(trap::FaultPlace::HostFacts, d.client));
         host::corroborate(drafts, facts)
     });
     if told.is_err() {
@@ -231,7 +235,7 @@ fn set_severities(written: &mut [Written], incidents: &[Incident]) {
 }
 
 /// Packets and connections left out because the user asked for less; `None` if he did not.
-fn filtered(totals: &Totals, options: &Options) -> Option<Filtered> {
+fn filtered(totals: &Totals, options: &AnalysisOptions) -> Option<Filtered> {
     let filtered = Filtered {
         hosts: options.hosts.clone(),
         ports: options.ports.clone(),

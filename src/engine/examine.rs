@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use crate::detect::context::CaptureContext;
 use crate::detect::spec::{Examine, KindSpec, Property};
-use crate::detect::{DetectContext, Draft, Found, registry};
+use crate::detect::{DetectContext, Draft, FoundDraft, registry};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
-use crate::engine::loss::{Loss, LossSubject, Losses};
+use crate::engine::loss::{FaultLosses, Loss, LossSubject};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -33,7 +33,7 @@ pub(super) enum AfterExamination {
 const LET_GO: usize = 2_048;
 
 /// A finding, or its loss to a fault.
-type Made = Result<Found, Loss>;
+type Made = Result<FoundDraft, Loss>;
 
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
@@ -41,8 +41,8 @@ pub(super) fn examine(
     kept: &mut Vec<Box<ConnectionFacts>>,
     context: &CaptureContext,
     after: AfterExamination,
-    losses: &mut Losses,
-) -> Vec<Found> {
+    losses: &mut FaultLosses,
+) -> Vec<FoundDraft> {
     let mut made: Vec<Made> = Vec::new();
     match after {
         AfterExamination::KeepFacts => {
@@ -63,13 +63,13 @@ pub(super) fn examine(
     made.par_extend(
         servers.par_iter().with_max_len(8).flat_map_iter(|&server| about_listener(server, context)),
     );
-    let made = losses.sort_out(made).into_iter().map(|mut found| {
+    let made = losses.separate_losses(made).into_iter().map(|mut found| {
         match fault::contain(|| holds(&mut found.0, context)) {
             Ok(holds) => Ok(holds.then_some(found)),
             Err(fault) => Err(Loss::Finding(LossSubject::draft(&found.0), fault)),
         }
     });
-    let mut drafts: Vec<Found> = losses.sort_out(made).into_iter().flatten().collect();
+    let mut drafts: Vec<FoundDraft> = losses.separate_losses(made).into_iter().flatten().collect();
     drafts.sort_by_cached_key(|(d, _)| d.order());
     // The same interval captured twice, far apart in the file, gives the same finding twice.
     let mut seen = Set::default();
@@ -79,7 +79,7 @@ pub(super) fn examine(
 }
 
 /// The SYNs of a flood are told once.
-fn drop_what_a_flood_explains(drafts: &mut Vec<Found>) {
+fn drop_what_a_flood_explains(drafts: &mut Vec<FoundDraft>) {
     let floods: Set<Host> =
         drafts.iter().filter(|(d, _)| d.kind == Kind::SynFlood).filter_map(|(d, _)| d.server).collect();
     if !floods.is_empty() {
@@ -95,7 +95,7 @@ fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> 
         Examine::Connection(_) | Examine::Both(..) if f.is_refused_join() => None,
         Examine::Connection(examine) | Examine::Both(examine, _) => {
             #[cfg(test)]
-            trap::spring(trap::Place::Detector(spec.kind), Some(f.client));
+            trap::spring(trap::FaultPlace::Detector(spec.kind), Some(f.client));
             examine(f, around)
         }
         Examine::Listener(_) => None,
@@ -107,7 +107,7 @@ fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
     let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
         Examine::Listener(examine) | Examine::Both(_, examine) => {
             #[cfg(test)]
-            trap::spring(trap::Place::Detector(spec.kind), Some(server));
+            trap::spring(trap::FaultPlace::Detector(spec.kind), Some(server));
             examine(server, around)
         }
         Examine::Connection(_) => None,
@@ -137,7 +137,7 @@ fn about<'w>(
         .collect()
 }
 
-fn boxed(mut draft: Draft, vantage: Vantage) -> Found {
+fn boxed(mut draft: Draft, vantage: Vantage) -> FoundDraft {
     draft.shrink_to_fit();
     (Box::new(draft), vantage)
 }
@@ -145,7 +145,7 @@ fn boxed(mut draft: Draft, vantage: Vantage) -> Found {
 /// Whether a finding holds in this capture; it may be less certain than its detector thought.
 fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
     #[cfg(test)]
-    trap::spring(trap::Place::Weighing, d.client);
+    trap::spring(trap::FaultPlace::Weighing, d.client);
     let spec = registry::spec(d.kind);
     let needs_clock = !spec.has(Property::NeedsNoClock);
     if needs_clock && context.has_no_clock() {
@@ -156,27 +156,27 @@ fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
         if d.kind == Kind::HalfClose {
             return false;
         }
-        d.doubt("the clock stepped back among these packets");
+        d.lower_to_possible("the clock stepped back among these packets");
     }
     if context.shuffled && spec.has(Property::RestsOnOrder) {
-        d.doubt("the capture changed the order of packets");
+        d.lower_to_possible("the capture changed the order of packets");
     }
     true
 }
 
 /// Drafts to findings.
-pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>], losses: &mut Losses) -> Vec<Written> {
-    let write = |(draft, vantage): Found| {
+pub(super) fn write(drafts: Vec<FoundDraft>, paths: &[Arc<str>], losses: &mut FaultLosses) -> Vec<Written> {
+    let write = |(draft, vantage): FoundDraft| {
         let about = LossSubject::draft(&draft);
         let written = fault::contain(|| {
             #[cfg(test)]
-            trap::spring(trap::Place::Writing, draft.client);
+            trap::spring(trap::FaultPlace::Writing, draft.client);
             write::finding(*draft, vantage, paths)
         });
         written.map_err(|fault| Loss::Finding(about, fault))
     };
     let made: Vec<Result<Written, Loss>> = drafts.into_par_iter().map(write).collect();
-    losses.sort_out(made)
+    losses.separate_losses(made)
 }
 
 /// Findings to incidents. Where the program fails at that, each kind at each server is grouped by itself, and those at
@@ -184,12 +184,12 @@ pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>], losses: &mut Losses)
 pub(super) fn group(
     written: &mut Vec<Written>,
     context: &CaptureContext,
-    losses: &mut Losses,
+    losses: &mut FaultLosses,
 ) -> Vec<Incident> {
     let group = |some: &[&Written]| {
         fault::contain(|| {
             #[cfg(test)]
-            some.iter().for_each(|w| trap::spring(trap::Place::Grouping, w.outline.client));
+            some.iter().for_each(|w| trap::spring(trap::FaultPlace::Grouping, w.outline.client));
             incident::group(some.iter().copied(), context)
         })
     };

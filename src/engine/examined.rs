@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::capture::Silence;
 use crate::detect::context::CaptureContext;
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, FoundDraft};
 use crate::diagnose::settings;
 use crate::engine::examine::{AfterExamination, examine};
 use crate::engine::gather::{Gathered, gather};
-use crate::engine::loss::{AnalysisStep, Losses};
-use crate::engine::{KnownVantage, Options};
+use crate::engine::loss::{AnalysisStep, FaultLosses};
+use crate::engine::{AnalysisOptions, KnownVantage};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -27,19 +27,19 @@ pub struct Examined {
     /// What the shards held.
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
-    pub drafts: Vec<Found>,
+    pub drafts: Vec<FoundDraft>,
     /// Losses to faults of the program meanwhile.
-    pub(super) losses: Losses,
+    pub(super) losses: FaultLosses,
 }
 
 impl Examined {
     /// Settings, inferred from packets and findings.
-    pub(super) fn infer(&self, drafts: &[Found], losses: &mut Losses) -> Vec<Inferred> {
+    pub(super) fn infer(&self, drafts: &[FoundDraft], losses: &mut FaultLosses) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
         let Gathered { retries, samples, readings, .. } = &self.gathered;
         let inferred = fault::contain(|| {
             #[cfg(test)]
-            drafts.iter().for_each(|d| trap::spring(trap::Place::Settings, d.client));
+            drafts.iter().for_each(|d| trap::spring(trap::FaultPlace::Settings, d.client));
             settings::infer(&self.context, retries, samples, readings, &drafts)
         });
         losses.of_step(AnalysisStep::Settings, inferred)
@@ -51,7 +51,7 @@ pub(super) fn context(
     peers: Arc<TwRecycleModel>,
     capture: Option<(Timestamp, Timestamp)>,
     silences: &[Silence],
-    options: &Options,
+    options: &AnalysisOptions,
 ) -> CaptureContext {
     CaptureContext {
         settings: UserSettings { half_close_after: options.half_close_after },
@@ -69,9 +69,9 @@ pub(super) fn examine_all(
     placed: Option<&KnownVantage>,
     (most, after): (usize, AfterExamination),
 ) -> Examined {
-    let mut losses = Losses::default();
+    let mut losses = FaultLosses::default();
     let mut gathered = gather(triages, placed, &mut context, most, &mut losses);
-    gathered.given_up.unfollowed = context.peers.unfollowed();
+    gathered.given_up.unfollowed = context.peers.untracked();
     let drafts = examine(&mut gathered.kept, &context, after, &mut losses);
     Examined { context, gathered, drafts, losses }
 }

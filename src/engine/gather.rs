@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::decode::segment::PacketId;
 use crate::detect::analysis::survey::survey;
 use crate::detect::context::CaptureContext;
-use crate::diagnose::outcomes::{Failed, Failures};
+use crate::diagnose::outcomes::{FailedConnection, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::vantage;
 use crate::engine::KnownVantage;
-use crate::engine::given_up::{CountedTwice, MemoryLimitCost};
-use crate::engine::loss::{AnalysisStep, Losses};
+use crate::engine::evicted_warnings::{CountedTwice, MemoryLimitCost};
+use crate::engine::loss::{AnalysisStep, FaultLosses};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -77,7 +77,7 @@ pub(super) fn gather(
     placed: Option<&KnownVantage>,
     context: &mut CaptureContext,
     most: usize,
-    losses: &mut Losses,
+    losses: &mut FaultLosses,
 ) -> Gathered {
     let mut g = Gathered::default();
     let mut by_server: BTreeMap<_, Vec<HandshakeSample>> = BTreeMap::new();
@@ -140,7 +140,7 @@ pub(super) fn gather(
     context.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     let surveyed = fault::contain(|| {
         #[cfg(test)]
-        g.kept.iter().for_each(|f| trap::spring(trap::Place::Listeners, Some(f.client)));
+        g.kept.iter().for_each(|f| trap::spring(trap::FaultPlace::Listeners, Some(f.client)));
         survey(context, &g.kept, incomplete, &waits);
     });
     losses.of_step(AnalysisStep::Listeners, surveyed);
@@ -151,13 +151,17 @@ pub(super) fn gather(
 }
 
 /// Which of the kept connections failed, and how.
-fn failed(kept: &[Box<ConnectionFacts>], context: &CaptureContext, losses: &mut Losses) -> Vec<Failed> {
+fn failed(
+    kept: &[Box<ConnectionFacts>],
+    context: &CaptureContext,
+    losses: &mut FaultLosses,
+) -> Vec<FailedConnection> {
     let end = context.capture.map_or(Timestamp::MAX, |(_, last)| last);
     let failed = kept.iter().map(|f| {
         fault::contain(|| {
             #[cfg(test)]
-            trap::spring(trap::Place::Failures, Some(f.client));
-            Failed::of(f, end)
+            trap::spring(trap::FaultPlace::Failures, Some(f.client));
+            FailedConnection::of(f, end)
         })
     });
     failed.filter_map(|failed| losses.of_step(AnalysisStep::Failures, failed)).collect()

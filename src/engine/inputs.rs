@@ -1,10 +1,10 @@
 //! The inputs of a report: what each held, how far it can be trusted, what limits it.
 
 use crate::capture::Status;
-use crate::engine::Options;
+use crate::engine::AnalysisOptions;
 use crate::engine::batch::Totals;
 use crate::engine::examined::Examined;
-use crate::engine::loss::Losses;
+use crate::engine::loss::FaultLosses;
 use crate::engine::warnings;
 use crate::model::{self, Capture};
 
@@ -38,7 +38,7 @@ impl Limit {
 
 impl Inputs {
     /// Describes the inputs that `seen` was seen in.
-    pub fn of(seen: &Examined, totals: &Totals, options: &Options, status: Vec<Status>) -> Inputs {
+    pub fn of(seen: &Examined, totals: &Totals, options: &AnalysisOptions, status: Vec<Status>) -> Inputs {
         let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
         let (captures, damage) = describe(status, totals, &seen.losses);
         let quality = quality(seen, totals, &captures, clock_jumps);
@@ -48,7 +48,7 @@ impl Inputs {
     }
 
     /// Later losses to faults of the program are damage, too.
-    pub(super) fn note_losses(&mut self, losses: &Losses) {
+    pub(super) fn note_losses(&mut self, losses: &FaultLosses) {
         let texts = losses.texts(&self.captures);
         self.limits.extend(texts.into_iter().map(Limit::Damage));
     }
@@ -79,7 +79,7 @@ fn quality(seen: &Examined, totals: &Totals, captures: &[Capture], clock_jumps: 
 }
 
 /// The inputs as the report names them, and the damage among them.
-fn describe(status: Vec<Status>, totals: &Totals, losses: &Losses) -> (Vec<Capture>, Vec<String>) {
+fn describe(status: Vec<Status>, totals: &Totals, losses: &FaultLosses) -> (Vec<Capture>, Vec<String>) {
     let mut of_inputs = Vec::new();
     let captures: Vec<Capture> = status
         .into_iter()

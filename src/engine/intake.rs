@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::Progress;
-use super::batch::{Batch, Filter, Run};
-use super::loss::{Loss, Losses};
+use super::batch::{Batch, Filter, ShardSegments};
+use super::loss::{FaultLosses, Loss};
 use super::pipeline::{Engine, resolve_suspects};
 use super::shard::Shard;
 use crate::capture::{Block, InputPart, Settled, Source, Status};
@@ -47,7 +47,7 @@ struct Read {
 }
 
 /// What the progress line shows.
-type Show<'p> = &'p mut (dyn FnMut(Progress) + Send);
+type ShowProgress<'p> = &'p mut (dyn FnMut(Progress) + Send);
 
 /// Parts or batches that are held at a time.
 fn ahead(threads: usize, memory_limit: u64) -> usize {
@@ -59,7 +59,7 @@ pub(super) fn run(
     engine: &mut Engine,
     mut source: Box<dyn Source>,
     pool: &rayon::ThreadPool,
-    progress: Show<'_>,
+    progress: ShowProgress<'_>,
 ) -> Box<dyn Source> {
     let ahead = ahead(pool.current_num_threads(), engine.options.memory_limit);
     engine.inputs = source.status().len();
@@ -76,7 +76,7 @@ fn run_parts(
     source: &mut dyn Source,
     first: InputPart,
     most: usize,
-    progress: Show<'_>,
+    progress: ShowProgress<'_>,
 ) {
     let mut told = Progress::default();
     let windows = Windows::default();
@@ -201,7 +201,7 @@ fn run_blocks(
     mut source: Box<dyn Source>,
     pool: &rayon::ThreadPool,
     most: usize,
-    progress: Show<'_>,
+    progress: ShowProgress<'_>,
 ) -> Box<dyn Source> {
     let filter = engine.filter.clone();
     let stop = engine.options.stop.clone();
@@ -253,7 +253,7 @@ fn take_batches(
     batches: mpsc::Receiver<Read>,
     back: mpsc::Sender<Batch>,
     most: usize,
-    progress: Show<'_>,
+    progress: ShowProgress<'_>,
 ) {
     let mut told = Progress::default();
     // Waits for one, then takes whatever is there.
@@ -287,7 +287,7 @@ fn tell(told: &mut Progress, status: &[Status]) {
     }
 }
 
-fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
+fn show(told: &mut Progress, engine: &Engine, progress: ShowProgress<'_>) {
     told.suspects = engine.shards.iter().map(|shard| shard.triage.kept() as u64).sum();
     progress(*told);
 }
@@ -298,7 +298,7 @@ pub(super) fn track(
     peers: &mut TwRecycleModel,
     batches: &mut [Batch],
     inputs: usize,
-    losses: &mut Losses,
+    losses: &mut FaultLosses,
 ) {
     if batches.is_empty() {
         return;
@@ -308,7 +308,12 @@ pub(super) fn track(
 }
 
 /// Compares; if the program fails at that, only the result of the comparison is lost.
-fn compare_contained(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize, losses: &mut Losses) {
+fn compare_contained(
+    shards: &mut [Shard],
+    peers: &mut TwRecycleModel,
+    inputs: usize,
+    losses: &mut FaultLosses,
+) {
     if let Err(fault) = fault::contain(|| compare(shards, peers, inputs)) {
         losses.note(Loss::Peers(fault));
         shards.iter_mut().for_each(|shard| shard.tracker.events().clear());
@@ -317,7 +322,7 @@ fn compare_contained(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: u
 
 /// Tracks decoded batches in every shard, and tells `done` of each shard.
 fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
-    let mut by_shard: Vec<Vec<Run<'_>>> = Vec::new();
+    let mut by_shard: Vec<Vec<ShardSegments<'_>>> = Vec::new();
     by_shard.resize_with(SHARDS, || Vec::with_capacity(batches.len()));
     for batch in batches {
         by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));

@@ -173,7 +173,7 @@ impl Loss {
 /// All losses of a run.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Losses {
+pub struct FaultLosses {
     named: Vec<Loss>,
     /// Packets that are not named.
     more: u64,
@@ -181,7 +181,7 @@ pub struct Losses {
     others: u64,
 }
 
-impl Losses {
+impl FaultLosses {
     /// Notes one.
     #[cold]
     pub fn note(&mut self, loss: Loss) {
@@ -203,13 +203,13 @@ impl Losses {
     }
 
     /// Notes the losses among `made` and gives the others.
-    pub fn sort_out<T>(&mut self, made: impl IntoIterator<Item = Result<T, Loss>>) -> Vec<T> {
+    pub fn separate_losses<T>(&mut self, made: impl IntoIterator<Item = Result<T, Loss>>) -> Vec<T> {
         let note = |made: Result<T, Loss>| made.map_err(|loss| self.note(loss)).ok();
         made.into_iter().filter_map(note).collect()
     }
 
     /// Notes those of `other`, whose packets are numbered behind the first `before` of their input.
-    pub fn append(&mut self, other: &Losses, before: u64) {
+    pub fn append(&mut self, other: &FaultLosses, before: u64) {
         let placed = |id: PacketId| PacketId::new(id.capture(), id.number().saturating_add(before));
         for loss in &other.named {
             self.note(match loss.clone() {
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::capture::{Block, LinkType, MemorySource, Source, Status};
     use crate::decode::tests::FATAL;
-    use crate::engine::{Analysis, Options, analyze_source};
+    use crate::engine::{Analysis, AnalysisOptions, analyze_source};
     use crate::flow::tracker::tests::FATAL as FATAL_SEGMENT;
     use crate::time::Timestamp;
 
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn analyzed(source: Box<dyn Source>) -> Analysis {
-        let options = Options { threads: 2, ..Options::default() };
+        let options = AnalysisOptions { threads: 2, ..AnalysisOptions::default() };
         analyze_source(source, &options, &mut |_| {}).expect("threads can be started")
     }
 

@@ -9,7 +9,7 @@
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its triage.
 //! * `gather`: what the shards know, put together.
-//! * [`given_up`]: what the memory limit cost.
+//! * [`evicted_warnings`]: what the memory limit cost.
 //! * `examine`: every detector is asked.
 //! * `heard`: what a recording says that the kernel did with packets.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
@@ -19,13 +19,13 @@
 pub mod analysis;
 pub mod batch;
 mod conclude;
+pub mod evicted_warnings;
 mod examine;
 mod examined;
 mod gather;
-pub mod given_up;
-mod heard;
 pub mod inputs;
 mod intake;
+mod kernel_statements;
 mod loss;
 pub mod options;
 mod pipeline;
@@ -42,7 +42,7 @@ pub use analysis::{Analysis, Error, Progress};
 pub use conclude::Examination;
 use examine::AfterExamination;
 pub use loss::LossSubject;
-pub use options::{KnownVantage, Options};
+pub use options::{AnalysisOptions, KnownVantage};
 use pipeline::{Engine, threads};
 
 /// Analyzes `inputs` (paths, `-` for standard input) as one stream in time order.
@@ -52,7 +52,7 @@ use pipeline::{Engine, threads};
 /// error: see [`Analysis::damage`].
 pub fn analyze(
     inputs: &[PathBuf],
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     let source = capture::open(inputs)
@@ -66,7 +66,7 @@ pub fn analyze(
 /// When threads cannot be started.
 pub fn analyze_source(
     source: Box<dyn Source>,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     Ok(read(source, options, progress, AfterExamination::FreeFacts)?.report(options))
@@ -78,7 +78,7 @@ pub fn analyze_source(
 /// When threads cannot be started.
 pub fn study(
     source: Box<dyn Source>,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Examination, Error> {
     read(source, options, progress, AfterExamination::KeepFacts)
@@ -86,7 +86,7 @@ pub fn study(
 
 fn read(
     source: Box<dyn Source>,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
     after: AfterExamination,
 ) -> Result<Examination, Error> {

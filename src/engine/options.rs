@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::capture::Stop;
 use crate::decode::segment::Address;
-use crate::diagnose::vantage::Standing;
+use crate::diagnose::vantage::RelativeVantage;
 use crate::history::settings::UserSettings;
 use crate::host::HostFacts;
 use crate::time::{Span, Timestamp};
 
 /// What to analyze and how. `Default` is what the command line does without options.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct AnalysisOptions {
     /// Worker threads; 0 means one per core. The result does not depend on it.
     pub threads: usize,
     /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
@@ -38,12 +38,12 @@ pub struct Options {
     pub stop: Stop,
     /// Where every connection is written as a row of a table, if anywhere.
     #[cfg(feature = "fleet")]
-    pub table: Option<crate::table::Folder>,
+    pub table: Option<crate::table::TableFolder>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for AnalysisOptions {
+    fn default() -> AnalysisOptions {
+        AnalysisOptions {
             threads: 0,
             half_close_after: UserSettings::default().half_close_after,
             hosts: Vec::new(),
@@ -65,14 +65,14 @@ impl Default for Options {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KnownVantage {
     /// Where it stands on the way of most connections.
-    pub standing: Standing,
+    pub standing: RelativeVantage,
     /// Servers of which it stands elsewhere.
-    pub but: Vec<(Address, Standing)>,
+    pub but: Vec<(Address, RelativeVantage)>,
 }
 
 impl KnownVantage {
     /// Where it stands, seen from this server.
-    pub fn of(&self, server: Address) -> Standing {
+    pub fn of(&self, server: Address) -> RelativeVantage {
         let other = self.but.iter().find(|(address, _)| *address == server);
         other.map_or(self.standing, |(_, standing)| *standing)
     }

@@ -9,8 +9,8 @@ use crate::engine::analysis::Error;
 use crate::engine::batch::{Filter, Totals};
 use crate::engine::conclude::{self, Examination};
 use crate::engine::examine::AfterExamination;
-use crate::engine::heard::HeardFromKernel;
-use crate::engine::options::Options;
+use crate::engine::kernel_statements::HeardFromKernel;
+use crate::engine::options::AnalysisOptions;
 use crate::engine::shard::{self, EndedShard, Shard};
 use crate::fault;
 use crate::flow::tracker::SHARDS;
@@ -29,7 +29,7 @@ pub(super) fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
         // A panic there comes back to the caller.
         .start_handler(move |_| {
             if contained {
-                fault::work_for_another();
+                fault::forward_panics();
             }
         })
         .build()
@@ -38,7 +38,7 @@ pub(super) fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
 
 /// Everything between the source and the report.
 pub(super) struct Engine {
-    pub(super) options: Options,
+    pub(super) options: AnalysisOptions,
     pub(super) filter: Filter,
     pub(super) shards: Vec<Shard>,
     pub(super) peers: Arc<TwRecycleModel>,
@@ -53,7 +53,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(options: &Options) -> Engine {
+    pub(super) fn new(options: &AnalysisOptions) -> Engine {
         let filter = Filter::of(options);
         #[cfg_attr(not(feature = "fleet"), expect(unused_mut, reason = "only tables are added later"))]
         let mut shards: Vec<Shard> =
@@ -101,7 +101,7 @@ pub(super) fn conclude_ended(
     mut shards: Vec<EndedShard>,
     (mut peers, mut histories): (Arc<TwRecycleModel>, Histories),
     mut totals: Totals,
-    options: &Options,
+    options: &AnalysisOptions,
     inputs: (Vec<Status>, Vec<Silence>),
     after: AfterExamination,
 ) -> Examination {

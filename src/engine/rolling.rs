@@ -14,22 +14,22 @@ use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::{Address, PacketId};
 use crate::detect::context::{CaptureContext, FloodSize, FloodSoFar, Stated};
 use crate::detect::details::Details;
-use crate::detect::draft::Found;
+use crate::detect::draft::FoundDraft;
 use crate::detect::registry;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Conclusions};
+use crate::engine::evicted_warnings::{CountedTwice, MemoryLimitCost};
 use crate::engine::examine::AfterExamination;
 use crate::engine::examined::{self, Examined};
 use crate::engine::gather::Gathered;
-use crate::engine::given_up::{CountedTwice, MemoryLimitCost};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
-use crate::engine::loss::Losses;
+use crate::engine::loss::FaultLosses;
 use crate::engine::pipeline::{Engine, resolve_few_suspects, resolve_suspects, threads};
 use crate::engine::shard::{self, most_examined, watched_bytes};
-use crate::engine::{Analysis, Error, Options};
+use crate::engine::{Analysis, AnalysisOptions, Error};
 #[cfg(test)]
 use crate::fault::trap;
 use crate::fault::{self, Fault};
@@ -45,7 +45,7 @@ use crate::time::{Span, Timestamp};
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RollingLimits {
     /// How long a generation lasts, unless it is full before.
     pub generation: Span,
     /// How long it lasts at least: below that what does not fit is only counted.
@@ -58,10 +58,10 @@ pub struct Limits {
     pub listeners: usize,
 }
 
-impl Default for Limits {
+impl Default for RollingLimits {
     /// 2 to 4 minutes around everything: as far apart as findings of one incident may be.
-    fn default() -> Limits {
-        Limits {
+    fn default() -> RollingLimits {
+        RollingLimits {
             generation: Span::secs(120),
             shortest: Span::secs(15),
             kept: 16_384,
@@ -74,7 +74,7 @@ impl Default for Limits {
 /// The engine for a stream without an end.
 pub struct Rolling {
     engine: Engine,
-    limits: Limits,
+    limits: RollingLimits,
     pool: rayon::ThreadPool,
     /// The generation before the current one, by shard.
     earlier: Vec<Triage>,
@@ -116,7 +116,7 @@ pub enum Moment {
 pub struct CurrentResult {
     seen: Examined,
     /// What the detectors found, in order of time.
-    pub drafts: Vec<Found>,
+    pub drafts: Vec<FoundDraft>,
     /// The connections that were examined, by their first packet: of others nothing new is said.
     pub examined: HashSet<PacketId>,
     /// From when on everything is known; before it only parts that were not forgotten yet.
@@ -149,7 +149,7 @@ impl Rolling {
     ///
     /// # Errors
     /// When threads cannot be started.
-    pub fn new(options: &Options, limits: Limits) -> Result<Rolling, Error> {
+    pub fn new(options: &AnalysisOptions, limits: RollingLimits) -> Result<Rolling, Error> {
         // Whatever its threads fail at comes back to this one, which contains it.
         let pool = fault::contain(|| threads(options.threads))
             .unwrap_or_else(|fault| Err(Error::Threads { threads: options.threads, reason: fault.told() }))?;
@@ -228,7 +228,7 @@ impl Rolling {
         }
         let age = now - self.began[0];
         if age >= self.limits.generation || (age >= self.limits.shortest && self.is_nearly_full()) {
-            self.turn();
+            self.begin_generation();
         }
     }
 
@@ -243,7 +243,7 @@ impl Rolling {
     }
 
     /// Begins a new generation.
-    fn turn(&mut self) {
+    fn begin_generation(&mut self) {
         let (limits, options) = (self.limits, &self.engine.options);
         let current = self
             .engine
@@ -261,7 +261,7 @@ impl Rolling {
         let since = self.since();
         let most = watched_bytes(self.engine.options.memory_limit);
         self.engine.shards.iter_mut().for_each(|shard| shard.recover(|| Tracker::within(most)));
-        Arc::make_mut(&mut self.engine.peers).turn(since);
+        Arc::make_mut(&mut self.engine.peers).forget_before(since);
     }
 
     /// Adds up what the generation that is forgotten had of floods that go on.
@@ -278,8 +278,8 @@ impl Rolling {
     }
 
     /// Notes how large each flood is: a reported size must not shrink while the flood goes on.
-    fn note_flood_sizes(&mut self, drafts: &[Found]) {
-        let of = |(draft, _): &Found| match draft.details {
+    fn note_flood_sizes(&mut self, drafts: &[FoundDraft]) {
+        let of = |(draft, _): &FoundDraft| match draft.details {
             Details::Flood(size) => Some((draft.server?, size)),
             _ => None,
         };
@@ -342,7 +342,7 @@ impl Rolling {
     }
 
     /// Says what the host states on which the packets are captured.
-    pub fn know_host(&mut self, stated: Stated) {
+    pub fn set_host(&mut self, stated: Stated) {
         self.own = Arc::new(stated.addresses.clone());
         self.stated = Arc::new(stated.with_backlogs_of(&self.stated));
     }
@@ -353,7 +353,7 @@ impl Rolling {
     }
 
     /// Says which packets the kernel refused because an accept queue was full.
-    pub fn know_refused(&mut self, refused: &Arc<HashSet<PacketId>>) {
+    pub fn set_refused(&mut self, refused: &Arc<HashSet<PacketId>>) {
         self.refused = Arc::clone(refused);
     }
 
@@ -385,7 +385,7 @@ impl Rolling {
             context,
             gathered: Gathered::default(),
             drafts: Vec::new(),
-            losses: Losses::default(),
+            losses: FaultLosses::default(),
         };
         CurrentResult {
             seen,
@@ -405,7 +405,7 @@ impl Rolling {
         let floods_told = Arc::clone(&self.floods_told);
         let refused = Arc::clone(&self.refused);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
-        let (options, known): (&Options, &TwRecycleModel) = (options, peers);
+        let (options, known): (&AnalysisOptions, &TwRecycleModel) = (options, peers);
         let earlier = &self.earlier;
         self.pool.install(|| {
             // Open connections count as ended, as at the end of a capture.
@@ -419,7 +419,7 @@ impl Rolling {
                     let visited = fault::contain(|| {
                         shard.tracker.visit_open(|gone| {
                             #[cfg(test)]
-                            trap::spring(trap::Place::Open, Some(gone.facts().client));
+                            trap::spring(trap::FaultPlace::Open, Some(gone.facts().client));
                             open.record(gone, end, Some(known));
                         });
                     });
@@ -453,7 +453,10 @@ impl Rolling {
                 (most_examined(options.memory_limit), AfterExamination::KeepFacts),
             );
             #[cfg(test)]
-            seen.gathered.kept.iter().for_each(|facts| trap::spring(trap::Place::Look, Some(facts.client)));
+            seen.gathered
+                .kept
+                .iter()
+                .for_each(|facts| trap::spring(trap::FaultPlace::Look, Some(facts.client)));
             (seen, faults.into_iter().flatten().collect())
         })
     }
@@ -462,7 +465,7 @@ impl Rolling {
     pub fn report(
         &self,
         sight: &CurrentResult,
-        drafts: &[Found],
+        drafts: &[FoundDraft],
         written: (Vec<Written>, Vec<Incident>),
         told: host::HostStatements,
         status: Vec<Status>,
@@ -470,11 +473,11 @@ impl Rolling {
         let Engine { totals, options, .. } = &self.engine;
         #[cfg(test)]
         sight.examined.iter().next().into_iter().for_each(|_| {
-            drafts.iter().for_each(|(d, _)| trap::spring(trap::Place::Report, d.client));
+            drafts.iter().for_each(|(d, _)| trap::spring(trap::FaultPlace::Report, d.client));
         });
         let mut inputs = Inputs::of(&sight.seen, totals, options, status);
         let (written, incidents) = written;
-        let mut losses = Losses::default();
+        let mut losses = FaultLosses::default();
         let inferred = sight.seen.infer(drafts, &mut losses);
         inputs.note_losses(&losses);
         let conclusions = Conclusions { written, incidents, told, inferred };
@@ -484,8 +487,8 @@ impl Rolling {
     }
 }
 
-impl Limits {
-    fn triage(&self, options: &Options) -> Triage {
+impl RollingLimits {
+    fn triage(&self, options: &AnalysisOptions) -> Triage {
         let part = |all: usize| (all / SHARDS).max(16);
         let settings = UserSettings { half_close_after: options.half_close_after };
         Triage::new(part(self.kept), part(self.incomplete), settings, registry::WANTS)

@@ -2,9 +2,9 @@
 
 use crate::decode::segment::Segment;
 use crate::detect::registry;
-use crate::engine::batch::Run;
-use crate::engine::given_up::CountedTwice;
-use crate::engine::loss::{Loss, Losses};
+use crate::engine::batch::ShardSegments;
+use crate::engine::evicted_warnings::CountedTwice;
+use crate::engine::loss::{FaultLosses, Loss};
 use crate::fault;
 use crate::flow::ended::EndedFlow;
 use crate::flow::tracker::{SHARDS, Tracker};
@@ -72,13 +72,13 @@ pub struct Shard {
 }
 
 /// Where ended connections go.
-struct Ledger<'s> {
+struct EndedLedger<'s> {
     triage: &'s mut Triage,
     #[cfg(feature = "fleet")]
     table: Option<&'s mut crate::table::connections::Table>,
 }
 
-impl Ledger<'_> {
+impl EndedLedger<'_> {
     #[inline]
     fn record(&mut self, ended: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
         #[cfg(feature = "fleet")]
@@ -114,24 +114,24 @@ impl Shard {
     }
 
     /// Tracks this shard's segments, in capture order.
-    pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
-        self.track_pieces(runs.flat_map(Run::pieces));
+    pub fn track<'b>(&mut self, runs: impl Iterator<Item = ShardSegments<'b>>) {
+        self.track_pieces(runs.flat_map(ShardSegments::pieces));
     }
 
     /// The same of segments in pieces of at most [`TOGETHER`](crate::flow::tracker::TOGETHER).
     pub fn track_pieces<'b>(&mut self, pieces: impl Iterator<Item = &'b [Segment]>) {
         self.contained(|tracker, ledger| {
             tracker.segments(pieces, |gone| ledger.record(gone, Timestamp::MAX, None));
-            let went_on = tracker.take_went_on();
+            let went_on = tracker.drain_evicted_news();
             if !went_on.is_empty() {
-                ledger.triage.record_went_on(went_on);
+                ledger.triage.record_evicted_news(went_on);
             }
         });
     }
 
     /// Lets `work` go on with the tracker and where its connections go. Where it fails, nothing is tracked any more. What
     /// the shard has recorded so far stays.
-    fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Ledger<'_>)) {
+    fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut EndedLedger<'_>)) {
         if self.has_failed() {
             return;
         }
@@ -144,8 +144,8 @@ impl Shard {
     }
 
     /// The tracker, and the records of ended connections.
-    fn parts(&mut self) -> (&mut Tracker, Ledger<'_>) {
-        let ledger = Ledger {
+    fn parts(&mut self) -> (&mut Tracker, EndedLedger<'_>) {
+        let ledger = EndedLedger {
             triage: &mut self.triage,
             #[cfg(feature = "fleet")]
             table: self.table.as_mut(),
@@ -229,7 +229,7 @@ impl AsMut<Triage> for EndedShard {
 }
 
 /// Moves to `losses` where the program failed in any of the shards.
-pub(super) fn collect_losses(shards: &mut [Shard], losses: &mut Losses) {
+pub(super) fn collect_losses(shards: &mut [Shard], losses: &mut FaultLosses) {
     for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
         losses.note(loss);
     }

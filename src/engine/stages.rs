@@ -6,7 +6,7 @@ use super::batch::{Filter, Totals};
 use super::examine::AfterExamination;
 use super::pipeline::{conclude_ended, threads};
 use super::shard::Shard;
-use super::{Analysis, Error, Examination, Options, shard};
+use super::{Analysis, AnalysisOptions, Error, Examination, shard};
 use crate::capture::{Silence, Status};
 use crate::decode::segment::Segment;
 use crate::flow::peer::PeerEvent;
@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 pub use super::shard::EndedShard;
 
 /// Which packets `options` want.
-pub fn filter(options: &Options) -> Filter {
+pub fn filter(options: &AnalysisOptions) -> Filter {
     Filter::of(options)
 }
 
@@ -41,7 +41,7 @@ pub enum Memory {
 
 impl Tracking {
     /// Begins.
-    pub fn new(options: &Options, memory: Memory, table: Option<Table>) -> Tracking {
+    pub fn new(options: &AnalysisOptions, memory: Memory, table: Option<Table>) -> Tracking {
         let peers = (memory == Memory::None).then(TwRecycleModel::default);
         let mut shard = Shard::new(options.memory_limit, options.half_close_after);
         shard.table = table;
@@ -69,7 +69,7 @@ impl Tracking {
     /// The table could not be written.
     pub fn finish(mut self, end: Timestamp) -> Result<EndedShard, String> {
         if self.peers.is_none() {
-            self.shard.triage.decide_in_turn();
+            self.shard.triage.defer_decisions();
         }
         self.shard.finish(end, self.peers.as_ref());
         let mut ended = self.shard.into_ended();
@@ -79,7 +79,7 @@ impl Tracking {
 }
 
 /// The memory of servers within the limits of `options`.
-pub fn server_memory(options: &Options) -> TwRecycleModel {
+pub fn server_memory(options: &AnalysisOptions) -> TwRecycleModel {
     TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))
 }
 
@@ -92,7 +92,7 @@ pub fn conclude(
     peers: TwRecycleModel,
     totals: Totals,
     inputs: (Vec<Status>, Vec<Silence>),
-    options: &Options,
+    options: &AnalysisOptions,
 ) -> Result<Analysis, Error> {
     let shards = (shards, peers);
     let after = AfterExamination::FreeFacts;
@@ -104,7 +104,7 @@ pub fn study(
     shards: (Vec<EndedShard>, TwRecycleModel),
     totals: Totals,
     inputs: (Vec<Status>, Vec<Silence>),
-    options: &Options,
+    options: &AnalysisOptions,
 ) -> Examination {
     examine(shards, totals, inputs, options, AfterExamination::KeepFacts)
 }
@@ -113,7 +113,7 @@ fn examine(
     (shards, peers): (Vec<EndedShard>, TwRecycleModel),
     totals: Totals,
     inputs: (Vec<Status>, Vec<Silence>),
-    options: &Options,
+    options: &AnalysisOptions,
     after: AfterExamination,
 ) -> Examination {
     let histories = Histories::within(shard::history_bytes(options.memory_limit));
@@ -124,6 +124,6 @@ fn examine(
 ///
 /// # Errors
 /// When threads cannot be started.
-pub fn with_threads<T: Send>(options: &Options, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub fn with_threads<T: Send>(options: &AnalysisOptions, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     Ok(threads(options.threads)?.install(work))
 }

@@ -3,7 +3,7 @@
 use crate::capture::LinkType;
 use crate::decode;
 use crate::detect::draft::count;
-use crate::engine::Options;
+use crate::engine::AnalysisOptions;
 use crate::engine::batch::Totals;
 use crate::engine::examined::Examined;
 
@@ -11,7 +11,7 @@ use crate::engine::examined::Examined;
 const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report, damage of the inputs left out.
-pub(super) fn of(seen: &Examined, totals: &Totals, options: &Options) -> Vec<String> {
+pub(super) fn of(seen: &Examined, totals: &Totals, options: &AnalysisOptions) -> Vec<String> {
     not_analyzed(totals)
         .chain(directions(seen))
         .chain(odd_packets(seen))
@@ -138,7 +138,7 @@ fn counted_only(seen: &Examined) -> Option<String> {
 }
 
 /// Counts of connections that the memory limit cost.
-fn memory_limit(seen: &Examined, options: &Options) -> impl IntoIterator<Item = String> {
+fn memory_limit(seen: &Examined, options: &AnalysisOptions) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
     seen.gathered.given_up.text(step, options.memory_limit)
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::Error;
 use super::decode::RangeReport;
 use super::joined::TraceRequest;
-use super::rows::{Kind, RowReader, unpack};
+use super::rows::{RowKind, RowReader, unpack};
 use crate::capture::extent::{Chain, InputRange, common_silences, join};
 use crate::capture::{Silence, Silences, Status};
 use crate::decode::segment::PacketId;
 use crate::engine::batch::Totals;
 use crate::engine::stages::{self, EndedShard};
-use crate::engine::{self, Analysis, Examination, Options};
+use crate::engine::{self, Analysis, AnalysisOptions, Examination};
 use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
@@ -25,7 +25,7 @@ use crate::redact::source::leave_out_names;
 
 /// Whether names are left out of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Names {
+pub enum ReportNames {
     /// They are in it.
     Kept,
     /// They are left out, as of redacted captures.
@@ -33,11 +33,11 @@ pub enum Names {
 }
 
 /// The status of the captures, and the times in which none of them had a packet.
-type Inputs = (Vec<Status>, Vec<Silence>);
+type InputResults = (Vec<Status>, Vec<Silence>);
 
 /// The results of one capture point.
 #[derive(Default)]
-pub struct Point {
+pub struct PointResults {
     /// By capture and begin.
     readings: BTreeMap<(i32, i64), RangeReport>,
     shards: BTreeMap<i32, EndedShard>,
@@ -48,16 +48,16 @@ pub struct Point {
 ///
 /// # Errors
 /// A stream that is broken, or has something twice.
-pub fn read(from: impl Read) -> Result<BTreeMap<Arc<str>, Point>, Error> {
+pub fn read(from: impl Read) -> Result<BTreeMap<Arc<str>, PointResults>, Error> {
     let mut rows = RowReader::new("assemble", from)?;
-    let mut points: BTreeMap<Arc<str>, Point> = BTreeMap::new();
+    let mut points: BTreeMap<Arc<str>, PointResults> = BTreeMap::new();
     while let Some(row) = rows.next_row()? {
         let point = points.entry(Arc::clone(&row.point)).or_default();
         let twice = match row.kind {
-            Kind::Reading => point.readings.insert((row.capture, row.begin), unpack(&row.body)?).is_some(),
-            Kind::Shard => point.shards.insert(row.shard, unpack(&row.body)?).is_some(),
-            Kind::Model => point.models.insert(row.shard, unpack(&row.body)?).is_some(),
-            Kind::Table => false,
+            RowKind::Reading => point.readings.insert((row.capture, row.begin), unpack(&row.body)?).is_some(),
+            RowKind::Shard => point.shards.insert(row.shard, unpack(&row.body)?).is_some(),
+            RowKind::Model => point.models.insert(row.shard, unpack(&row.body)?).is_some(),
+            RowKind::Table => false,
             _ => {
                 let what = "there are rows of an earlier stage".to_owned();
                 return Err(Error::Incomplete { point: row.point.to_string(), what });
@@ -71,12 +71,17 @@ pub fn read(from: impl Read) -> Result<BTreeMap<Arc<str>, Point>, Error> {
     Ok(points)
 }
 
-impl Point {
+impl PointResults {
     /// The report on it.
     ///
     /// # Errors
     /// Something is missing, or nothing could be read.
-    pub fn report(self, name: &str, options: &Options, names: Names) -> Result<Analysis, Error> {
+    pub fn report(
+        self,
+        name: &str,
+        options: &AnalysisOptions,
+        names: ReportNames,
+    ) -> Result<Analysis, Error> {
         self.check(name)?;
         let (totals, inputs) = self.inputs(names, 0)?;
         let (shards, peers) = self.ended(options);
@@ -87,7 +92,7 @@ impl Point {
     fn study(
         self,
         name: &str,
-        (options, names): (&Options, Names),
+        (options, names): (&AnalysisOptions, ReportNames),
         captures: usize,
         clock: Option<ClockOffset>,
     ) -> Result<Examination, Error> {
@@ -118,14 +123,14 @@ impl Point {
     }
 
     /// All parts of the connections, and the memory of servers.
-    fn ended(self, options: &Options) -> (Vec<EndedShard>, TwRecycleModel) {
+    fn ended(self, options: &AnalysisOptions) -> (Vec<EndedShard>, TwRecycleModel) {
         let mut peers = stages::server_memory(options);
         self.models.into_values().for_each(|model| peers.merge(model));
         (self.shards.into_values().collect(), peers)
     }
 
     /// The counts, and the status of so many captures; those of other points have none.
-    fn inputs(&self, names: Names, captures: usize) -> Result<(Totals, Inputs), Error> {
+    fn inputs(&self, names: ReportNames, captures: usize) -> Result<(Totals, InputResults), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &RangeReport)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));
@@ -166,7 +171,7 @@ impl Point {
         if refused.len() == own {
             return Err(engine::Error::NothingReadable(refused).into());
         }
-        if names == Names::LeftOut {
+        if names == ReportNames::LeftOut {
             leave_out_names(&mut statuses, &faults);
         }
         Ok((totals, (statuses, common_silences(&silences))))
@@ -182,15 +187,20 @@ impl PointsOfRun {
     }
 
     /// What each point shows by itself, in their order.
-    fn studies(&self, from: impl Read, options: &Options, names: Names) -> Result<Vec<Examination>, Error> {
+    fn studies(
+        &self,
+        from: impl Read,
+        options: &AnalysisOptions,
+        names: ReportNames,
+    ) -> Result<Vec<Examination>, Error> {
         let mut known = read(from)?;
-        let own: Vec<Option<Point>> =
+        let own: Vec<Option<PointResults>> =
             (0..self.0.count()).map(|point| known.remove(self.name(point))).collect();
         // A point of which nothing could be read is none. Its captures belong to another one.
         let mut lost: BTreeMap<(i32, i64), RangeReport> =
             known.into_values().flat_map(|point| point.readings).collect();
         let captures = self.0.all.iter().map(|point| point.inputs.len()).sum();
-        let study = |(place, point): (usize, Option<Point>)| {
+        let study = |(place, point): (usize, Option<PointResults>)| {
             let name = self.name(place);
             let missing = || Error::Incomplete { point: name.to_owned(), what: "nothing came".to_owned() };
             let mut point = point.ok_or_else(missing)?;
@@ -213,8 +223,8 @@ impl PointsOfRun {
     pub fn request(
         self,
         from: impl Read + Send,
-        options: &Options,
-        names: Names,
+        options: &AnalysisOptions,
+        names: ReportNames,
     ) -> Result<TraceRequest, Error> {
         stages::with_threads(options, || {
             let studies = self.studies(from, options, names)?;
@@ -232,8 +242,8 @@ impl PointsOfRun {
         self,
         from: impl Read + Send,
         traced: Option<impl Read + Send>,
-        options: &Options,
-        names: Names,
+        options: &AnalysisOptions,
+        names: ReportNames,
     ) -> Result<Analysis, Error> {
         stages::with_threads(options, || {
             let join = Join::new(&self.0, options, self.studies(from, options, names)?);
@@ -256,7 +266,7 @@ impl PointsOfRun {
         let mut rows = RowReader::new("assemble", from)?;
         let mut parts: BTreeMap<Arc<str>, BTreeMap<i32, Traced>> = BTreeMap::new();
         while let Some(row) = rows.next_row()? {
-            if row.kind == Kind::Traced {
+            if row.kind == RowKind::Traced {
                 parts.entry(row.point).or_default().insert(row.shard, unpack(&row.body)?);
             }
         }

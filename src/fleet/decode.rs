@@ -11,13 +11,13 @@ use super::Error;
 use super::input::{Range, Ranges};
 use super::joined::Clocks;
 use super::outline::RangeOutline;
-use super::rows::{ALL, Kind, Row, RowWriter, pack};
+use super::rows::{ALL, FleetRow, RowKind, RowWriter, pack};
 use super::segments::{self, MOST, Ordered};
 use super::sketch::{Handshakes, Openings};
 use crate::capture::Block;
 use crate::capture::extent::{self, HEAD, InputRange, RangeReader};
 use crate::decode::segment::{Flags, Segment};
-use crate::engine::Options;
+use crate::engine::AnalysisOptions;
 use crate::engine::batch::{Batch, Filter, Totals};
 use crate::engine::stages;
 use crate::flow::tracker::SHARDS;
@@ -62,7 +62,7 @@ const OF_HANDSHAKES: usize = SHARDS;
 pub fn run(
     from: impl Read + Send + 'static,
     to: impl Write,
-    options: &Options,
+    options: &AnalysisOptions,
     rewriter: Option<Rewriter>,
     keep: Keep<'_>,
 ) -> Result<(), Error> {
@@ -125,7 +125,7 @@ struct Decoding {
 
 impl Decoding {
     /// All segments of a point that is joined with others.
-    fn of_all(options: &Options, clocks: Option<&Clocks>, point: &str) -> Decoding {
+    fn of_all(options: &AnalysisOptions, clocks: Option<&Clocks>, point: &str) -> Decoding {
         let mut counted = stages::filter(options);
         if let Some(clock) = clocks.and_then(|clocks| clocks.of_point(point)) {
             counted.since = counted.since.map(|since| clock.first_since(since));
@@ -193,16 +193,16 @@ fn decode(
     let packed = pack(&outline)?;
     for shard in 0..SHARDS {
         sorted.write(shard, rows)?;
-        rows.write(sorted.row(shard as i32, Kind::Outline, 0, packed.clone()))?;
+        rows.write(sorted.row(shard as i32, RowKind::Outline, 0, packed.clone()))?;
     }
     for shard in 0..SHARDS {
         let Some(openings) = &mut openings else { break };
         let body = pack(&Handshakes { outline: outline.clone(), segments: openings.bodies(shard)? })?;
-        rows.write(sorted.row((OF_HANDSHAKES + shard) as i32, Kind::Handshakes, 0, body))?;
+        rows.write(sorted.row((OF_HANDSHAKES + shard) as i32, RowKind::Handshakes, 0, body))?;
     }
     let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
     let reading = RangeReport { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
-    rows.write(sorted.row(ALL, Kind::Reading, 0, pack(&reading)?))
+    rows.write(sorted.row(ALL, RowKind::Reading, 0, pack(&reading)?))
 }
 
 /// The segments of one range, by shard, those that were not written yet.
@@ -238,9 +238,18 @@ impl Sorted {
         }
     }
 
-    fn row(&self, shard: i32, kind: Kind, piece: i32, body: Vec<u8>) -> Row {
+    fn row(&self, shard: i32, kind: RowKind, piece: i32, body: Vec<u8>) -> FleetRow {
         let Sorted { point, capture, begin, .. } = self;
-        Row { point: Arc::clone(point), shard, kind, time: 0, capture: *capture, begin: *begin, piece, body }
+        FleetRow {
+            point: Arc::clone(point),
+            shard,
+            kind,
+            time: 0,
+            capture: *capture,
+            begin: *begin,
+            piece,
+            body,
+        }
     }
 
     fn add(
@@ -280,7 +289,7 @@ impl Sorted {
         let Some(first) = columns.first_time() else { return Ok(()) };
         let (time, body, number) = (first.0, columns.write()?, *pieces);
         *pieces += 1;
-        rows.write(Row { time, ..self.row(shard as i32, Kind::Segments, number, body) })
+        rows.write(FleetRow { time, ..self.row(shard as i32, RowKind::Segments, number, body) })
     }
 }
 

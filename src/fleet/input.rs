@@ -59,7 +59,7 @@ pub struct Range {
 }
 
 /// Reads the ranges of a stream one by one.
-pub struct Ranges<R: Read>(Arc<Mutex<Chunks<R>>>);
+pub struct Ranges<R: Read>(Arc<Mutex<RowChunks<R>>>);
 
 impl<R: Read + Send + 'static> Ranges<R> {
     /// Reads the head of the stream.
@@ -68,7 +68,7 @@ impl<R: Read + Send + 'static> Ranges<R> {
     /// The stream has other columns.
     pub fn new(from: R) -> Result<Ranges<R>, Error> {
         let rows = stream::Rows::new("decode", from, &schema())?;
-        let chunks = Chunks { rows, taken: 0, within: false, ranges: 0 };
+        let chunks = RowChunks { rows, taken: 0, within: false, ranges: 0 };
         Ok(Ranges(Arc::new(Mutex::new(chunks))))
     }
 
@@ -83,12 +83,12 @@ impl<R: Read + Send + 'static> Ranges<R> {
     /// The bytes of the range that came last, once. Once the next range has begun a reader of this one gets no more.
     pub fn bytes(&self) -> Box<dyn Read + Send> {
         let range = self.0.lock().unwrap_or_else(PoisonError::into_inner).ranges;
-        Box::new(Bytes { chunks: Arc::clone(&self.0), range })
+        Box::new(RangeBytes { chunks: Arc::clone(&self.0), range })
     }
 }
 
 /// The rows, one at a time.
-struct Chunks<R: Read> {
+struct RowChunks<R: Read> {
     rows: stream::Rows<R>,
     /// How many bytes of the row were read.
     taken: usize,
@@ -98,7 +98,7 @@ struct Chunks<R: Read> {
     ranges: u64,
 }
 
-impl<R: Read> Chunks<R> {
+impl<R: Read> RowChunks<R> {
     fn pass_row(&mut self) {
         self.rows.pass();
         self.taken = 0;
@@ -167,12 +167,12 @@ fn is_first(batch: &RecordBatch, at: usize) -> bool {
 }
 
 /// The bytes of one range.
-struct Bytes<R: Read> {
-    chunks: Arc<Mutex<Chunks<R>>>,
+struct RangeBytes<R: Read> {
+    chunks: Arc<Mutex<RowChunks<R>>>,
     range: u64,
 }
 
-impl<R: Read + Send> Read for Bytes<R> {
+impl<R: Read + Send> Read for RangeBytes<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         // A decompressor reads ahead, in a thread of its own that may outlive its range for a moment.

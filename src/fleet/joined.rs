@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::rows::{ALL, Kind, Row, RowReader, RowWriter, pack, unpack};
+use super::rows::{ALL, FleetRow, RowKind, RowReader, RowWriter, pack, unpack};
 use crate::pair::clock::ClockOffset;
 use crate::pair::points::Points;
 use crate::pair::trace::Request;
@@ -51,7 +51,7 @@ pub struct TraceRequest {
 /// What belongs to a run as a whole.
 pub trait OfRun: Serialize + DeserializeOwned {
     /// Of which kind its row is.
-    const KIND: Kind;
+    const KIND: RowKind;
 
     /// Reads the row of this kind from a stream. Rows of other kinds may stand beside it.
     ///
@@ -72,18 +72,18 @@ pub trait OfRun: Serialize + DeserializeOwned {
     /// # Errors
     /// It cannot be written.
     fn write(&self, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
-        rows.write(Row::of_point(&"".into(), ALL, Self::KIND, pack(self)?))
+        rows.write(FleetRow::of_point(&"".into(), ALL, Self::KIND, pack(self)?))
     }
 }
 
 impl OfRun for Clocks {
-    const KIND: Kind = Kind::Clocks;
+    const KIND: RowKind = RowKind::Clocks;
 }
 
 impl OfRun for Points {
-    const KIND: Kind = Kind::Points;
+    const KIND: RowKind = RowKind::Points;
 }
 
 impl OfRun for TraceRequest {
-    const KIND: Kind = Kind::Request;
+    const KIND: RowKind = RowKind::Request;
 }

@@ -5,26 +5,26 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use super::Error;
-use super::rows::{Kind, Row, RowReader, RowWriter, pack, unpack};
+use super::rows::{FleetRow, RowKind, RowReader, RowWriter, pack, unpack};
 use super::track::{Events, PacketOrder};
-use crate::engine::Options;
+use crate::engine::AnalysisOptions;
 use crate::engine::stages;
 use crate::flow::peer::PeerEvent;
 
 /// Events with the shard and the piece of the capture that they come from.
-type Piece = (i64, i32, Events);
+type EventsPiece = (i64, i32, Events);
 
 /// Merges the events that come from `from`, in any order: all of a point and a part of its host pairs must come. Rows for
 /// later stages are handed on. Nothing is written before everything was read.
 ///
 /// # Errors
 /// A stream that is broken.
-pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Error> {
+pub fn run(from: impl Read, to: impl Write, options: &AnalysisOptions) -> Result<(), Error> {
     let mut rows = RowReader::new("merge", from)?;
-    let mut groups: BTreeMap<(Arc<str>, i32), Vec<Piece>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Arc<str>, i32), Vec<EventsPiece>> = BTreeMap::new();
     let mut others = Vec::new();
     while let Some(row) = rows.next_row()? {
-        if row.kind == Kind::Events {
+        if row.kind == RowKind::Events {
             let group = groups.entry((Arc::clone(&row.point), row.shard)).or_default();
             group.push((row.begin, row.piece, unpack(&row.body)?));
         } else {
@@ -44,7 +44,7 @@ pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Err
         }
         let mut model = stages::server_memory(options);
         model.replay(&sorted);
-        out.write(Row::of_point(&point, part, Kind::Model, pack(&model)?))?;
+        out.write(FleetRow::of_point(&point, part, RowKind::Model, pack(&model)?))?;
     }
     out.finish()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::outline::RangeOutline;
-use super::rows::{Kind, Row, RowReader, unpack};
+use super::rows::{FleetRow, RowKind, RowReader, unpack};
 use super::segments::{self, Ordered};
 use super::spool::{Spool, SpooledBody};
 use crate::capture::extent::{Chain, RangeOffset};
@@ -33,7 +33,7 @@ pub(super) struct Parts {
     /// By point and shard.
     pub(super) parts: BTreeMap<(Arc<str>, i32), Part>,
     /// Rows of other kinds.
-    pub(super) others: Vec<Row>,
+    pub(super) others: Vec<FleetRow>,
     pub(super) spool: Spool,
 }
 
@@ -47,7 +47,7 @@ impl Parts {
         let mut all = Parts { parts: BTreeMap::new(), others: Vec::new(), spool: Spool::default() };
         while let Some(row) = rows.next_row()? {
             match row.kind {
-                Kind::Outline | Kind::Segments => {
+                RowKind::Outline | RowKind::Segments => {
                     let part = all.parts.entry((Arc::clone(&row.point), row.shard)).or_default();
                     part.add(row, &mut all.spool)?;
                 }
@@ -59,10 +59,10 @@ impl Parts {
 }
 
 impl Part {
-    fn add(&mut self, row: Row, spool: &mut Spool) -> Result<(), Error> {
-        let Row { point, shard, kind, time, capture, begin, piece, body } = row;
+    fn add(&mut self, row: FleetRow, spool: &mut Spool) -> Result<(), Error> {
+        let FleetRow { point, shard, kind, time, capture, begin, piece, body } = row;
         let is_new = match kind {
-            Kind::Outline => self.outlines.insert((capture, begin), unpack(&body)?).is_none(),
+            RowKind::Outline => self.outlines.insert((capture, begin), unpack(&body)?).is_none(),
             _ => self.segments.insert((time, capture, begin, piece), spool.keep(body)?).is_none(),
         };
         if is_new {

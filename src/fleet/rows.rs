@@ -32,7 +32,7 @@ use super::stream::{self, VERSION};
 
 /// What the body of a row is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
+pub enum RowKind {
     /// Where a range lies among the others: [`super::outline::RangeOutline`].
     Outline = 0,
     /// Segments, as columns.
@@ -61,9 +61,9 @@ pub enum Kind {
     Traced = 12,
 }
 
-impl Kind {
-    fn of(number: i32) -> Option<Kind> {
-        use Kind::{
+impl RowKind {
+    fn of(number: i32) -> Option<RowKind> {
+        use RowKind::{
             Clocks, Events, Handshakes, Model, Outline, Points, Reading, Request, Segments, Shard, Sketch,
             Table, Traced,
         };
@@ -80,13 +80,13 @@ pub const ALL: i32 = -1;
 
 /// One row.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
+pub struct FleetRow {
     /// The capture point.
     pub point: Arc<str>,
     /// The part of the connections, or of the host pairs.
     pub shard: i32,
     /// What the body is.
-    pub kind: Kind,
+    pub kind: RowKind,
     /// Of segments the time of the first one.
     pub time: i64,
     /// The capture's place among those of its point.
@@ -99,10 +99,10 @@ pub struct Row {
     pub body: Vec<u8>,
 }
 
-impl Row {
+impl FleetRow {
     /// A row about a point as a whole, or a part of it.
-    pub fn of_point(point: &Arc<str>, shard: i32, kind: Kind, body: Vec<u8>) -> Row {
-        Row { point: Arc::clone(point), shard, kind, time: 0, capture: 0, begin: 0, piece: 0, body }
+    pub fn of_point(point: &Arc<str>, shard: i32, kind: RowKind, body: Vec<u8>) -> FleetRow {
+        FleetRow { point: Arc::clone(point), shard, kind, time: 0, capture: 0, begin: 0, piece: 0, body }
     }
 }
 
@@ -160,16 +160,16 @@ impl<R: Read> RowReader<R> {
     ///
     /// # Errors
     /// The stream is broken, or of another version.
-    pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
+    pub fn next_row(&mut self) -> Result<Option<FleetRow>, Error> {
         let stage = self.stage;
         let Some((batch, at)) = self.rows.row_of_this_version()? else { return Ok(None) };
         let int = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(at);
         let long = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(at);
         let unknown = || Error::Schema { stage, what: format!("its input has rows of kind {}", int(3)) };
-        let row = Row {
+        let row = FleetRow {
             point: batch.column(1).as_string::<i32>().value(at).into(),
             shard: int(2),
-            kind: Kind::of(int(3)).ok_or_else(unknown)?,
+            kind: RowKind::of(int(3)).ok_or_else(unknown)?,
             time: long(4),
             capture: int(5),
             begin: long(6),
@@ -187,7 +187,7 @@ const TOGETHER: usize = 1 << 20;
 /// Writes rows.
 pub struct RowWriter<W: Write> {
     stream: StreamWriter<W>,
-    waiting: Vec<Row>,
+    waiting: Vec<FleetRow>,
     bytes: usize,
 }
 
@@ -205,8 +205,8 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&mut self, row: Row) -> Result<(), Error> {
-        let destination = |row: &Row| (Arc::clone(&row.point), row.shard, row.kind);
+    pub fn write(&mut self, row: FleetRow) -> Result<(), Error> {
+        let destination = |row: &FleetRow| (Arc::clone(&row.point), row.shard, row.kind);
         if self.waiting.last().is_some_and(|last| destination(last) != destination(&row)) {
             self.hand_on()?;
         }
@@ -221,12 +221,12 @@ impl<W: Write> RowWriter<W> {
         }
         let rows = std::mem::take(&mut self.waiting);
         self.bytes = 0;
-        let ints = |of: fn(&Row) -> i32| -> ArrayRef {
+        let ints = |of: fn(&FleetRow) -> i32| -> ArrayRef {
             let mut column = Int32Builder::with_capacity(rows.len());
             rows.iter().for_each(|row| column.append_value(of(row)));
             Arc::new(column.finish())
         };
-        let longs = |of: fn(&Row) -> i64| -> ArrayRef {
+        let longs = |of: fn(&FleetRow) -> i64| -> ArrayRef {
             let mut column = Int64Builder::with_capacity(rows.len());
             rows.iter().for_each(|row| column.append_value(of(row)));
             Arc::new(column.finish())

@@ -20,7 +20,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema};
 
 use super::Error;
-use crate::decode::segment::{Address, Flags, Options, PacketId, Segment, Traits, flow_hash};
+use crate::decode::segment::{Address, Flags, PacketId, Segment, TcpOptions, Traits, flow_hash};
 use crate::flow::key::Map;
 use crate::seq::Seq;
 use crate::time::Timestamp;
@@ -273,7 +273,7 @@ pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>)
     for batch in StreamReader::try_new(body, None)? {
         let batch = batch?;
         all.reserve(batch.num_rows());
-        let columns = Columns::of(&batch)?;
+        let columns = SegmentColumns::of(&batch)?;
         all.extend((0..batch.num_rows()).map(|at| columns.ordered(at, capture, before)));
     }
     Ok(())
@@ -285,11 +285,11 @@ pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>)
 /// The body holds other columns.
 pub fn first_time(body: &[u8]) -> Result<i64, Error> {
     let Some(batch) = StreamReader::try_new(body, None)?.next() else { return Ok(0) };
-    Ok(Columns::of(&batch?)?.time.first().copied().unwrap_or_default())
+    Ok(SegmentColumns::of(&batch?)?.time.first().copied().unwrap_or_default())
 }
 
 /// The columns of a batch, each of the right type.
-struct Columns<'b> {
+struct SegmentColumns<'b> {
     time: &'b [i64],
     latest: Option<&'b [i64]>,
     number: &'b [u32],
@@ -300,8 +300,8 @@ struct Columns<'b> {
     narrow: [&'b [u8]; 5],
 }
 
-impl<'b> Columns<'b> {
-    fn of(batch: &'b RecordBatch) -> Result<Columns<'b>, Error> {
+impl<'b> SegmentColumns<'b> {
+    fn of(batch: &'b RecordBatch) -> Result<SegmentColumns<'b>, Error> {
         let named = |name: &str| {
             let missing = || Error::Schema {
                 stage: "track",
@@ -328,7 +328,7 @@ impl<'b> Columns<'b> {
         let middle = |name| typed::<UInt16Type>(&named, name);
         let narrow = |name| typed::<UInt8Type>(&named, name);
         let has_latest = batch.column_by_name("latest").is_some();
-        Ok(Columns {
+        Ok(SegmentColumns {
             time: typed::<Int64Type>(&named, "time")?,
             latest: has_latest.then(|| typed::<Int64Type>(&named, "latest")).transpose()?,
             number: wide("number")?,
@@ -386,7 +386,7 @@ impl<'b> Columns<'b> {
             traits: Traits(traits),
             neighbours,
             flags: Flags(flags),
-            options: Options(options),
+            options: TcpOptions(options),
             window_scale,
             ttl,
             tos,
@@ -433,7 +433,7 @@ mod tests {
                 traits: Traits(n as u16 & 0x3fff),
                 neighbours: n as u16,
                 flags: Flags(n as u8),
-                options: Options(n as u8 ^ 3),
+                options: TcpOptions(n as u8 ^ 3),
                 window_scale: 7,
                 ttl: 64,
                 tos: 1,

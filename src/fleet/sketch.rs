@@ -10,10 +10,10 @@ use super::Error;
 use super::joined::{Clocks, OfRun};
 use super::order::InOrder;
 use super::outline::RangeOutline;
-use super::rows::{ALL, Kind, Row, RowReader, RowWriter, pack, unpack};
+use super::rows::{ALL, FleetRow, RowKind, RowReader, RowWriter, pack, unpack};
 use super::segments::Ordered;
 use crate::engine;
-use crate::pair::points::{Named, Points};
+use crate::pair::points::{NamedInputs, Points};
 use crate::pair::sketch::HandshakeSketch;
 
 /// The openings of connections in one range and shard.
@@ -49,7 +49,7 @@ impl PointSketch {
 }
 
 /// Handshakes of one point and shard, by capture and begin.
-type Ranges = BTreeMap<(i32, i64), Handshakes>;
+type HandshakesByRange = BTreeMap<(i32, i64), Handshakes>;
 
 /// Makes one sketch of each point of all handshakes and sketches that come from `from`. Other rows are left out.
 ///
@@ -58,17 +58,17 @@ type Ranges = BTreeMap<(i32, i64), Handshakes>;
 pub fn run(from: impl Read, to: impl Write) -> Result<(), Error> {
     let mut rows = RowReader::new("sketch", from)?;
     let mut points: BTreeMap<Arc<str>, PointSketch> = BTreeMap::new();
-    let mut parts: BTreeMap<(Arc<str>, i32), Ranges> = BTreeMap::new();
+    let mut parts: BTreeMap<(Arc<str>, i32), HandshakesByRange> = BTreeMap::new();
     while let Some(row) = rows.next_row()? {
         match row.kind {
-            Kind::Handshakes => {
+            RowKind::Handshakes => {
                 let part = parts.entry((Arc::clone(&row.point), row.shard)).or_default();
                 if part.insert((row.capture, row.begin), unpack(&row.body)?).is_some() {
                     let what = format!("handshakes of capture {} are there twice", row.capture);
                     return Err(Error::Incomplete { point: row.point.to_string(), what });
                 }
             }
-            Kind::Sketch => points.entry(row.point).or_default().merge(unpack(&row.body)?),
+            RowKind::Sketch => points.entry(row.point).or_default().merge(unpack(&row.body)?),
             _ => {}
         }
     }
@@ -77,12 +77,12 @@ pub fn run(from: impl Read, to: impl Write) -> Result<(), Error> {
     }
     let mut out = RowWriter::new(to)?;
     for (point, sketch) in points {
-        out.write(Row::of_point(&point, ALL, Kind::Sketch, pack(&sketch)?))?;
+        out.write(FleetRow::of_point(&point, ALL, RowKind::Sketch, pack(&sketch)?))?;
     }
     out.finish()
 }
 
-fn sketch(ranges: Ranges) -> Result<PointSketch, Error> {
+fn sketch(ranges: HandshakesByRange) -> Result<PointSketch, Error> {
     let mut made = PointSketch::default();
     let (mut outlines, mut bodies) = (BTreeMap::new(), BTreeMap::new());
     for ((capture, begin), Handshakes { outline, segments }) in ranges {
@@ -116,7 +116,7 @@ pub fn solve(from: impl Read, to: impl Write) -> Result<(), Error> {
     let mut rows = RowReader::new("solve", from)?;
     let mut sketches: BTreeMap<Arc<str>, PointSketch> = BTreeMap::new();
     while let Some(row) = rows.next_row()? {
-        if row.kind == Kind::Sketch {
+        if row.kind == RowKind::Sketch {
             sketches.entry(row.point).or_default().merge(unpack(&row.body)?);
         }
     }
@@ -128,7 +128,7 @@ pub fn solve(from: impl Read, to: impl Write) -> Result<(), Error> {
     let (mut named, mut of_points) = (Vec::new(), Vec::new());
     for (name, sketch) in ordered {
         let inputs = sketch.captures.iter().map(|&capture| capture as usize).collect();
-        named.push(Named { name: Some(name.to_string()), inputs });
+        named.push(NamedInputs { name: Some(name.to_string()), inputs });
         of_points.push(sketch.readable());
     }
     let points = Points::of_named(named, of_points).ok_or(engine::Error::NothingReadable(reasons))?;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 
 use super::Error;
-use super::assemble::{Names, PointsOfRun};
+use super::assemble::{PointsOfRun, ReportNames};
 use super::joined::{OfRun, TraceRequest};
 use super::order::Parts;
-use super::rows::{Kind, Row, RowWriter, pack};
-use crate::engine::Options;
+use super::rows::{FleetRow, RowKind, RowWriter, pack};
+use crate::engine::AnalysisOptions;
 use crate::pair::trace::Tracing;
 
 /// Examines each point by itself and writes which packets are to be looked for at all of them. Nothing is written where there
@@ -20,8 +20,8 @@ pub fn request(
     from: impl Read + Send,
     to: impl Write,
     points: PointsOfRun,
-    options: &Options,
-    names: Names,
+    options: &AnalysisOptions,
+    names: ReportNames,
 ) -> Result<(), Error> {
     let request = points.request(from, options, names)?;
     let mut out = RowWriter::new(to)?;
@@ -48,7 +48,7 @@ pub fn run(from: impl Read, to: impl Write, asked: &TraceRequest) -> Result<(), 
             some.iter().for_each(|segment| tracing.segment(*segment));
             Ok(())
         })?;
-        out.write(Row::of_point(&point, shard, Kind::Traced, pack(&tracing.finish())?))?;
+        out.write(FleetRow::of_point(&point, shard, RowKind::Traced, pack(&tracing.finish())?))?;
     }
     out.finish()
 }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::joined::Clocks;
 use super::order::{Part, Parts, follow};
-use super::rows::{Kind, Row, RowWriter, pack};
+use super::rows::{FleetRow, RowKind, RowWriter, pack};
 use super::spool::Spool;
 use crate::decode::segment::Segment;
-use crate::engine::Options;
+use crate::engine::AnalysisOptions;
 use crate::engine::batch::Filter;
 use crate::engine::stages::{self, Memory, Tracking};
 use crate::flow::peer::PeerEvent;
@@ -38,7 +38,7 @@ pub struct Events {
 /// Whether connections are written as rows of a table, too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tables {
-    /// They are: a row of [`Kind::Table`] for each shard.
+    /// They are: a row of [`RowKind::Table`] for each shard.
     Made,
     /// They are not.
     None,
@@ -62,7 +62,7 @@ pub enum PacketOrder {
 pub fn run(
     from: impl Read,
     to: impl Write,
-    options: &Options,
+    options: &AnalysisOptions,
     tables: Tables,
     clocks: Option<&Clocks>,
 ) -> Result<(), Error> {
@@ -70,7 +70,7 @@ pub fn run(
     let mut out = RowWriter::new(to)?;
     others.into_iter().try_for_each(|row| out.write(row))?;
     let own = match clocks {
-        Some(clocks) => Options {
+        Some(clocks) => AnalysisOptions {
             memory_limit: memory_limit_of_point(options.memory_limit, clocks.count()),
             ..options.clone()
         },
@@ -99,7 +99,7 @@ fn track(
     (point, shard): (Arc<str>, i32),
     part: Part,
     spool: &mut Spool,
-    (options, tables, joining): (&Options, Tables, Option<Joining<'_>>),
+    (options, tables, joining): (&AnalysisOptions, Tables, Option<Joining<'_>>),
     out: &mut RowWriter<impl Write>,
 ) -> Result<(), Error> {
     let (_, whole) = follow(&part.outlines)?;
@@ -137,9 +137,9 @@ fn track(
     }
     let ended = group.tracking.finish(last.unwrap_or_default()).map_err(Error::Unreadable)?;
     if let Some(table) = &kept {
-        out.write(Row::of_point(&group.point, shard, Kind::Table, table.take_bytes()))?;
+        out.write(FleetRow::of_point(&group.point, shard, RowKind::Table, table.take_bytes()))?;
     }
-    out.write(Row::of_point(&group.point, shard, Kind::Shard, pack(&ended)?))
+    out.write(FleetRow::of_point(&group.point, shard, RowKind::Shard, pack(&ended)?))
 }
 
 /// One point and shard.
@@ -171,8 +171,8 @@ impl Group {
     fn write_events(&mut self, part: usize, out: &mut RowWriter<impl Write>) -> Result<(), Error> {
         let Some(events) = self.events.remove(&part) else { return Ok(()) };
         let body = pack(&Events { order: self.order, events })?;
-        let row = Row::of_point(&self.point, part as i32, Kind::Events, body);
+        let row = FleetRow::of_point(&self.point, part as i32, RowKind::Events, body);
         self.pieces += 1;
-        out.write(Row { begin: self.shard.into(), piece: self.pieces, ..row })
+        out.write(FleetRow { begin: self.shard.into(), piece: self.pieces, ..row })
     }
 }

@@ -12,13 +12,13 @@ mod stream;
 
 use crate::decode::segment::{Flags, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, Ends, IcmpError, PacketRef, Previous, Role, Roles, SegmentKind, Side, Trigger,
+    BothEnds, ConnectionFacts, IcmpError, PacketRef, Previous, Role, Roles, SegmentKind, Side, Trigger,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-use copies::Recent;
+use copies::RecentCopies;
 pub(super) use copies::copies_come_within;
 
 /// A segment that comes this soon after its acknowledgment was before it on the wire: the capture changed the order.
@@ -44,11 +44,11 @@ pub struct Connection {
     pub facts: ConnectionFacts,
     /// Which end of the key the client is.
     client_is: Direction,
-    recent: Ends<Recent>,
+    recent: BothEnds<RecentCopies>,
     /// The last segment of each end, for [`Trigger`].
-    latest: Ends<Latest>,
+    latest: BothEnds<Latest>,
     /// When the highest byte of each end was first sent.
-    sent_at: Ends<Timestamp>,
+    sent_at: BothEnds<Timestamp>,
     /// The whole connection came a second time, earlier: nothing of it is news.
     replay: bool,
     /// Something is going on beside payload and its acknowledgment: after a RST, a FIN, a repetition, a keepalive probe
@@ -81,9 +81,9 @@ impl Connection {
         Connection {
             facts,
             client_is,
-            recent: Ends::default(),
-            latest: Ends::default(),
-            sent_at: Ends { client: s.time, server: s.time },
+            recent: BothEnds::default(),
+            latest: BothEnds::default(),
+            sent_at: BothEnds { client: s.time, server: s.time },
             replay: false,
             eventful: false,
         }
@@ -181,7 +181,7 @@ impl Connection {
             what
         } else {
             let hole = note_sender(self.facts.side_mut(role), s);
-            if self.is_about_an_older_one(s, role) {
+            if self.answers_older_connection(s, role) {
                 self.on_ack_to_syn(s)
             } else {
                 self.on_segment(s, role, hole)
@@ -220,7 +220,7 @@ impl Connection {
     fn note_after(&mut self, s: &Segment, role: Role, what: SegmentKind, last: Timestamp) {
         self.note_pause(s, role, what, last);
         if what != SegmentKind::Reset && self.facts.side(role).resets > 0 {
-            self.note_going_on(s, role);
+            self.note_activity_after_reset(s, role);
         }
         let f = &self.facts;
         self.eventful = f.idle.as_ref().is_some_and(|idle| idle.last.is_some())

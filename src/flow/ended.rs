@@ -47,8 +47,10 @@ impl EndedFlow<'_> {
     /// Everything that was seen of it.
     pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
         match self {
-            EndedFlow::HalfOpen(key, half_open, removal) => Cow::Owned(removal.facts(half_open.play(key))),
-            EndedFlow::Clean(key, clean, removal) => Cow::Owned(removal.facts(clean.play(key))),
+            EndedFlow::HalfOpen(key, half_open, removal) => {
+                Cow::Owned(removal.facts(half_open.replay_handshake(key)))
+            }
+            EndedFlow::Clean(key, clean, removal) => Cow::Owned(removal.facts(clean.replay_flow(key))),
             EndedFlow::Full(facts) => Cow::Borrowed(facts),
         }
     }

@@ -9,14 +9,14 @@ mod side;
 
 use std::fmt;
 
-use crate::decode::segment::{Address, Options, Traits};
+use crate::decode::segment::{Address, TcpOptions, Traits};
 use crate::flow::key::Host;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
 pub use packet::{PacketRef, SegmentKind};
-pub use reset::{Reset, Trigger, Usual};
-pub use sent::{Offer, Repeats, Sent, is_later_wait};
+pub use reset::{Reset, SegmentProfile, Trigger};
+pub use sent::{Offer, Repeats, Transmission, is_later_wait};
 pub(super) use sent::{another_way, push_exactly};
 pub use side::{Flight, Healed, Probing, Repeating, Side, ZeroWindow};
 
@@ -54,12 +54,12 @@ impl fmt::Display for Role {
 
 /// Something of each end.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Ends<T> {
+pub(super) struct BothEnds<T> {
     pub(super) client: T,
     pub(super) server: T,
 }
 
-impl<T> Ends<T> {
+impl<T> BothEnds<T> {
     #[inline]
     pub(super) fn of(&self, role: Role) -> &T {
         match role {
@@ -375,13 +375,15 @@ impl ConnectionFacts {
     /// Whether both ends use timestamps, as the handshake agreed (RFC 7323 section 2). A SYN-ACK has them only if the SYN
     /// had.
     pub fn timestamps(&self) -> bool {
-        let offered = self.syn.count == 0 || self.syn_offer.options.has(Options::TIMESTAMPS);
-        offered && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
+        let offered = self.syn.count == 0 || self.syn_offer.options.has(TcpOptions::TIMESTAMPS);
+        offered && self.syn_ack_offer.options.has(TcpOptions::TIMESTAMPS)
     }
 
     /// Whether this is a further path of an MPTCP connection that was refused.
     pub fn is_refused_join(&self) -> bool {
-        self.syn_offer.options.has(Options::MPTCP_SUBFLOW) && self.s.reset.is_some() && !self.s.has_spoken()
+        self.syn_offer.options.has(TcpOptions::MPTCP_SUBFLOW)
+            && self.s.reset.is_some()
+            && !self.s.has_spoken()
     }
 
     /// Whether the answer to the SYN reached the client so late that its application had closed its socket: a RST without a socket
@@ -402,7 +404,7 @@ impl ConnectionFacts {
         let offers = [&self.syn_offer, &self.syn_ack_offer];
         self.syn.count > 0
             && self.syn_ack.count > 0
-            && !offers.iter().all(|offer| offer.options.has(Options::SACK_PERMITTED))
+            && !offers.iter().all(|offer| offer.options.has(TcpOptions::SACK_PERMITTED))
     }
 
     /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, or missed a
@@ -421,7 +423,7 @@ impl ConnectionFacts {
         if self.syn.count > 0 {
             return self.timestamps() && self.reordered == 0 && echoes_an_earlier_one();
         }
-        if first.is(Sent::AFTER_FINAL_ACK) {
+        if first.is(Transmission::AFTER_FINAL_ACK) {
             return true;
         }
         if self.timestamps() {
@@ -441,7 +443,7 @@ impl ConnectionFacts {
 
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
     /// or all of them.
-    pub fn unanswered_syns(&self) -> impl Iterator<Item = &Sent> + Clone {
+    pub fn unanswered_syns(&self) -> impl Iterator<Item = &Transmission> + Clone {
         // The client's RST of a number that is not this connection's answers an ACK that came before its SYN, or was
         // not captured.
         let met_an_older_one = self.c.reset.as_deref().is_some_and(|r| {
@@ -449,7 +451,7 @@ impl ConnectionFacts {
         });
         let refused = self.ack_to_syn.is_some()
             || met_an_older_one
-            || self.went_on()
+            || self.client_continued()
             || self.syn_ack.count == 0
                 && (self.s.resets > 0 || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
         let answered = self.answered_syn().map(|syn| syn.at);
@@ -458,7 +460,7 @@ impl ConnectionFacts {
     }
 
     /// Whether the client went on although the capture holds no answer to its SYN: it had one.
-    pub fn went_on(&self) -> bool {
+    pub fn client_continued(&self) -> bool {
         self.syn_ack.count == 0
             && self.syn.count > 0
             && self.c.segments > self.syn.count.saturating_add(u32::from(self.c.resets))
@@ -487,7 +489,7 @@ impl ConnectionFacts {
     }
 
     /// The SYN that the first SYN-ACK answers: the one whose TSval it echoes, else the last before it.
-    pub fn answered_syn(&self) -> Option<&Sent> {
+    pub fn answered_syn(&self) -> Option<&Transmission> {
         let answer = self.syn_ack.first()?;
         let before = || self.syn.iter().take(usize::from(answer.syns));
         if self.timestamps()

@@ -106,16 +106,16 @@ impl Direction {
 }
 
 /// A map by addresses, ports or packet numbers. Its hash is fixed and cheap: 3 ns where the standard one takes 20.
-pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 
 /// A set with the hash of [`Map`].
-pub type Set<K> = HashSet<K, BuildHasherDefault<Mix>>;
+pub type Set<K> = HashSet<K, BuildHasherDefault<FoldHasher>>;
 
 /// The hash of [`Map`]: one folded multiplication for every eight bytes.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Mix(u64);
+pub struct FoldHasher(u64);
 
-impl Mix {
+impl FoldHasher {
     #[inline]
     fn mix(&mut self, word: u64) {
         // Two factors of 64 bits have a product of 128 at most.
@@ -125,7 +125,7 @@ impl Mix {
     }
 }
 
-impl Hasher for Mix {
+impl Hasher for FoldHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::decode::segment::{Flags, Options};
+use crate::decode::segment::{Flags, TcpOptions};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side};
 use crate::time::{Span, Timestamp};
@@ -111,7 +111,7 @@ impl Outcome {
         let until = until.max(f.last.time);
         // Where the final ACK is not in the capture, the client's FIN or payload of the server says that there was one.
         let fast_open = f.syn_offer.payload > 0;
-        let went_on = f.went_on() || f.c.fin.is_some() || f.s.has_spoken() && !fast_open;
+        let went_on = f.client_continued() || f.c.fin.is_some() || f.s.has_spoken() && !fast_open;
         if f.syn.count > 0 && f.final_ack.is_none() && !f.odd_handshake && !went_on {
             return Outcome::of_handshake(f, until);
         }
@@ -137,7 +137,7 @@ impl Outcome {
     /// The outcome of a connection of which nothing but SYNs and their answers was seen, watched until `until`.
     pub fn of_half_open(half_open: &HalfOpen, until: Timestamp) -> Outcome {
         if half_open.is_refused() {
-            let is_join = half_open.syn_offer().options.has(Options::MPTCP_SUBFLOW);
+            let is_join = half_open.syn_offer().options.has(TcpOptions::MPTCP_SUBFLOW);
             return if is_join { Outcome::ClosedByReset } else { Outcome::Refused };
         }
         Outcome::incomplete(half_open.syns(), half_open.syn_acks(), until - half_open.last().time)
@@ -308,7 +308,7 @@ impl Reset {
         let goes_on = self.before.next_known && self.seq == self.before.next;
         let is_active = self.flags.has(Flags::ACK) && self.window != 0;
         let is_next = self.before.ip_id != 0 && (1..=8).contains(&self.ip_id.wrapping_sub(self.before.ip_id));
-        is_near && goes_on && is_active && (self.options.has(Options::TIMESTAMPS) || is_next)
+        is_near && goes_on && is_active && (self.options.has(TcpOptions::TIMESTAMPS) || is_next)
     }
 
     /// Whether its TTL is new: the end in whose name it came had not used it before.

@@ -20,7 +20,7 @@ use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 use crate::flow::store::evicted::EvictedFlows;
 use crate::flow::store::index::Index;
-use crate::flow::store::slots::{At, Body, Form, Head, Heads, PIECE, Pool};
+use crate::flow::store::slots::{At, Form, PIECE, Pool, RecordRef, SlotHead, SlotHeads};
 use crate::time::Timestamp;
 
 mod events;
@@ -31,7 +31,7 @@ use events::{note_event, syn};
 pub use pressure::EvictedActivity;
 use pressure::EvictedMatch;
 pub(super) use waits::due;
-use waits::{Check, Checks, OVER, Wait, comes_soon};
+use waits::{Checks, OVER, ScheduledCheck, Wait, is_within_shortest_wait};
 
 /// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
 const MANY: usize = 4_096;
@@ -56,7 +56,7 @@ type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
 /// The connections of one shard.
 pub struct Tracker {
     index: Index,
-    heads: Heads,
+    heads: SlotHeads,
     half_open: Pool<HalfOpen>,
     clean: Pool<CleanFlow>,
     full: Pool<Connection>,
@@ -99,7 +99,7 @@ impl Tracker {
     pub fn new(limit: usize) -> Tracker {
         Tracker {
             index: Index::default(),
-            heads: Heads::default(),
+            heads: SlotHeads::default(),
             half_open: Pool::default(),
             clean: Pool::default(),
             full: Pool::default(),
@@ -257,9 +257,9 @@ impl Tracker {
             }
         } else if let Some(clean) = CleanFlow::begin(known, from, s, &mut self.spare) {
             self.remove_half_open(place);
-            self.heads.get_mut(at).body = Body::new(Form::Clean, self.clean.insert(at, clean));
+            self.heads.get_mut(at).body = RecordRef::new(Form::Clean, self.clean.insert(at, clean));
         } else {
-            let connection = known.play(&self.heads.key(at));
+            let connection = known.replay_handshake(&self.heads.key(at));
             self.remove_half_open(place);
             let place = self.fill(at, connection);
             self.full_segment(at, place, from, s, sink);
@@ -270,7 +270,7 @@ impl Tracker {
     #[inline(never)]
     fn clean_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let known = self.clean.get_mut(place);
-        if !comes_soon(s, known.last()) && known.last() + Wait::of_clean(known).span() < s.time {
+        if !is_within_shortest_wait(s, known.last()) && known.last() + Wait::of_clean(known).span() < s.time {
             let ending = if known.is_closed() { None } else { Some(Ending::Expired) };
             return self.overdue(at, ending, from, s, sink);
         }
@@ -293,7 +293,7 @@ impl Tracker {
             }
             return;
         }
-        let connection = known.play(&self.heads.key(at));
+        let connection = known.replay_flow(&self.heads.key(at));
         self.remove_clean(place);
         let place = self.fill(at, connection);
         self.full_segment(at, place, from, s, sink);
@@ -302,7 +302,7 @@ impl Tracker {
 
     fn full_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let connection = self.full.get_mut(place);
-        if !comes_soon(s, connection.facts.last.time) && due(&connection.facts) < s.time {
+        if !is_within_shortest_wait(s, connection.facts.last.time) && due(&connection.facts) < s.time {
             let ending = if connection.facts.closed.is_some() { None } else { Some(Ending::Expired) };
             return self.overdue(at, ending, from, s, sink);
         }
@@ -382,7 +382,7 @@ impl Tracker {
             }
         }
         let repeated = self.repeated();
-        let went_on = self.take_went_on();
+        let went_on = self.drain_evicted_news();
         let Tracker { limit, most_bytes, evicted, readmitted, late, now, .. } = *self;
         let kept = Tracker { limit, most_bytes, evicted, readmitted, late, ..Tracker::new(limit) };
         *self = Tracker { repeated, went_on, now, ..kept };
@@ -442,7 +442,8 @@ impl Tracker {
         self.check(at, Wait::Handshake);
         match half_open {
             Some(half_open) => {
-                self.heads.get_mut(at).body = Body::new(Form::HalfOpen, self.half_open.insert(at, half_open));
+                self.heads.get_mut(at).body =
+                    RecordRef::new(Form::HalfOpen, self.half_open.insert(at, half_open));
                 self.events.push(syn(s.packet, s));
             }
             None => {
@@ -462,7 +463,7 @@ impl Tracker {
         [
             self.index.bytes(),
             self.heads.bytes(),
-            checks.wrapping_mul(size_of::<Check>()),
+            checks.wrapping_mul(size_of::<ScheduledCheck>()),
             self.half_open.bytes(),
             self.clean.bytes(),
             self.more_bytes,
@@ -475,13 +476,13 @@ impl Tracker {
     }
 
     /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
-    fn tighten(&mut self) -> bool {
+    fn shrink_storage(&mut self) -> bool {
         let heads = &mut self.heads;
-        let mut moved = |form, at, place| heads.get_mut(at).body = Body::new(form, place);
-        self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place))
-            || self.clean.tighten(|at, place| moved(Form::Clean, at, place))
-            || self.full.tighten(|at, place| moved(Form::Full, at, place))
-            || self.over.tighten(|at, place| moved(Form::TimeWait, at, place))
+        let mut moved = |form, at, place| heads.get_mut(at).body = RecordRef::new(form, place);
+        self.half_open.release_last_chunk(|at, place| moved(Form::HalfOpen, at, place))
+            || self.clean.release_last_chunk(|at, place| moved(Form::Clean, at, place))
+            || self.full.release_last_chunk(|at, place| moved(Form::Full, at, place))
+            || self.over.release_last_chunk(|at, place| moved(Form::TimeWait, at, place))
             || self
                 .checks
                 .0
@@ -510,7 +511,7 @@ impl Tracker {
     fn fill(&mut self, at: At, connection: Connection) -> u32 {
         let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
         let place = self.full.insert(at, connection);
-        self.heads.get_mut(at).body = Body::new(Form::Full, place);
+        self.heads.get_mut(at).body = RecordRef::new(Form::Full, place);
         if let Some(wait) = closed {
             self.check(at, wait);
         }
@@ -546,7 +547,7 @@ impl Tracker {
                 over
             }
         };
-        let body = Body::new(Form::TimeWait, self.over.insert(at, over));
+        let body = RecordRef::new(Form::TimeWait, self.over.insert(at, over));
         let head = self.heads.get_mut(at);
         head.body = body;
         // Its checks so far are of a connection that is no more.
@@ -557,7 +558,7 @@ impl Tracker {
     /// Lets go of a record and of its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
         let removal = Removal { ending, now: self.now };
-        let (key, Head { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
+        let (key, SlotHead { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
         let place = body.place();
         match body.form() {
             Form::HalfOpen => {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Times are seconds at the capture point. Each end keeps its sequence numbers, IP IDs and timestamp clock as Linux
-//! does; whatever a test needs otherwise is changed on the [`Rung`] that every call returns. The segments go to a
+//! does; whatever a test needs otherwise is changed on the [`SentSegment`] that every call returns. The segments go to a
 //! [`Tracker`] ([`Wire::facts`]), or as real packets to the whole program ([`Wire::packets`]).
 
 mod bytes;
@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::capture::LinkType;
-use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits, flow_hash};
+use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits, flow_hash};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::Host;
 use crate::flow::tracker::Tracker;
@@ -34,7 +34,8 @@ const EPOCH: i64 = 1_700_000_000;
 /// Nothing answers faster than this, seconds.
 const INSTANT: f64 = 0.000_06;
 /// What a SYN of Linux carries.
-const SYN_OPTIONS: Options = Options::MSS.with(Options::SACK_PERMITTED).with(Options::WINDOW_SCALE);
+const SYN_OPTIONS: TcpOptions =
+    TcpOptions::MSS.with(TcpOptions::SACK_PERMITTED).with(TcpOptions::WINDOW_SCALE);
 
 /// The point of ladder time `t`, seconds.
 pub fn at(t: f64) -> Timestamp {
@@ -44,7 +45,7 @@ pub fn at(t: f64) -> Timestamp {
 /// A capture being made, and where.
 #[derive(Clone)]
 pub struct Wire {
-    log: Rc<RefCell<Vec<Shot>>>,
+    log: Rc<RefCell<Vec<CapturedSegment>>>,
     /// From the capture point to the server and back, and to the client and back, seconds.
     pub to_server: f64,
     /// See `to_server`.
@@ -62,7 +63,7 @@ impl std::fmt::Debug for Wire {
 }
 
 /// A segment, sent and perhaps captured.
-struct Shot {
+struct CapturedSegment {
     /// The captures that were joined, in order.
     file: u32,
     segment: Segment,
@@ -172,10 +173,12 @@ impl Wire {
     /// Everything that was captured, in capture order and numbered.
     pub fn segments(&self) -> Vec<Segment> {
         let log = self.log.borrow();
-        let mut captured: Vec<&Shot> = log.iter().filter(|shot| shot.captured).collect();
+        let mut captured: Vec<&CapturedSegment> = log.iter().filter(|shot| shot.captured).collect();
         captured.sort_by_key(|shot| (shot.file, shot.segment.time));
-        let number =
-            |(n, shot): (usize, &&Shot)| Segment { packet: PacketId::new(0, n as u64 + 1), ..shot.segment };
+        let number = |(n, shot): (usize, &&CapturedSegment)| Segment {
+            packet: PacketId::new(0, n as u64 + 1),
+            ..shot.segment
+        };
         captured.iter().enumerate().map(number).collect()
     }
 
@@ -206,9 +209,9 @@ impl Wire {
 /// One connection.
 pub struct Ladder {
     /// The end that connects.
-    pub client: End,
+    pub client: LadderEnd,
     /// The end that listens.
-    pub server: End,
+    pub server: LadderEnd,
     wire: Wire,
 }
 
@@ -235,7 +238,7 @@ impl Ladder {
             }
         };
         let ties = Rc::new(RefCell::new([socket(Role::Client), socket(Role::Server)]));
-        let end = |role| End { role, sockets: Rc::clone(&ties), wire: wire.clone() };
+        let end = |role| LadderEnd { role, sockets: Rc::clone(&ties), wire: wire.clone() };
         Ladder { client: end(Role::Client), server: end(Role::Server), wire: wire.clone() }
     }
 
@@ -317,13 +320,13 @@ struct Socket {
 }
 
 /// One end of a connection. Its methods send segments.
-pub struct End {
+pub struct LadderEnd {
     role: Role,
     sockets: Rc<RefCell<[Socket; 2]>>,
     wire: Wire,
 }
 
-impl End {
+impl LadderEnd {
     /// Its address and port.
     pub fn host(&self) -> Host {
         self.sockets.borrow()[self.role as usize].host
@@ -345,7 +348,7 @@ impl End {
     }
 
     /// The SYN, or the same SYN again.
-    pub fn syn(&self, t: f64) -> Rung {
+    pub fn syn(&self, t: f64) -> SentSegment {
         let isn = self.isn();
         let options = self.stamp(SYN_OPTIONS);
         let mut syn = self.segment(t, Flags::SYN, isn, Seq(0), 0);
@@ -361,72 +364,72 @@ impl End {
     }
 
     /// The SYN-ACK, or the same SYN-ACK again: it echoes the SYN that was answered first.
-    pub fn syn_ack(&self, t: f64) -> Rung {
+    pub fn syn_ack(&self, t: f64) -> SentSegment {
         let peer = self.peer_socket(|peer| (peer.isn, peer.stamps, peer.asked));
         let mut s = self.segment(t, Flags::SYN | Flags::ACK, self.isn(), peer.0.advance(1), 0);
-        s.options = SYN_OPTIONS | Options::TIMESTAMPS.only_if(peer.1);
+        s.options = SYN_OPTIONS | TcpOptions::TIMESTAMPS.only_if(peer.1);
         (s.mss, s.window_scale, s.window, s.ip_id, s.tsecr) = (1460, 7, 65_160, 0, peer.2);
         self.sockets.borrow_mut()[self.role as usize].syns += 1;
         self.send(s)
     }
 
     /// A pure acknowledgment of everything that the peer has sent.
-    pub fn ack(&self, t: f64) -> Rung {
+    pub fn ack(&self, t: f64) -> SentSegment {
         self.raw(t, Flags::ACK, self.next(), self.peer_next(), 0)
     }
 
     /// New payload.
-    pub fn data(&self, t: f64, bytes: u32) -> Rung {
+    pub fn data(&self, t: f64, bytes: u32) -> SentSegment {
         self.raw(t, Flags::PSH | Flags::ACK, self.next(), self.peer_next(), bytes)
     }
 
     /// No more to send.
-    pub fn fin(&self, t: f64) -> Rung {
+    pub fn fin(&self, t: f64) -> SentSegment {
         self.raw(t, Flags::FIN | Flags::ACK, self.next(), self.peer_next(), 0)
     }
 
     /// The last payload or FIN again, with a new IP ID and TSval.
-    pub fn again(&self, t: f64) -> Rung {
+    pub fn again(&self, t: f64) -> SentSegment {
         let latest = self.sockets.borrow()[self.role as usize].latest.expect("something was sent before");
         self.raw(t, latest.flags, latest.seq, self.peer_next(), latest.payload)
     }
 
     /// A keepalive probe of Linux: no payload, one byte back.
-    pub fn keepalive(&self, t: f64) -> Rung {
+    pub fn keepalive(&self, t: f64) -> SentSegment {
         self.raw(t, Flags::ACK, Seq(self.next().0.wrapping_sub(1)), self.peer_next(), 0)
     }
 
     /// A keepalive probe of other stacks: the last byte again.
-    pub fn keepalive_with_byte(&self, t: f64) -> Rung {
+    pub fn keepalive_with_byte(&self, t: f64) -> SentSegment {
         self.raw(t, Flags::ACK, Seq(self.next().0.wrapping_sub(1)), self.peer_next(), 1)
     }
 
     /// RST of a host without a socket, in answer to a segment with ACK: its sequence number is what that acknowledged.
-    pub fn rst(&self, t: f64) -> Rung {
+    pub fn rst(&self, t: f64) -> SentSegment {
         let seq = self.peer_socket(|peer| peer.acked);
         self.send(self.bare(t, Flags::RST, seq, Seq(0)))
     }
 
     /// RST of a host without a socket, in answer to a SYN.
-    pub fn refuse(&self, t: f64) -> Rung {
+    pub fn refuse(&self, t: f64) -> SentSegment {
         let ack = self.peer_socket(|peer| peer.isn.advance(1));
         self.send(self.bare(t, Flags::RST | Flags::ACK, Seq(0), ack))
     }
 
     /// RST of a socket that is aborted.
-    pub fn abort(&self, t: f64) -> Rung {
+    pub fn abort(&self, t: f64) -> SentSegment {
         self.raw(t, Flags::RST | Flags::ACK, self.next(), self.peer_next(), 0)
     }
 
     /// Any segment; it moves SND.NXT on if it reaches beyond it.
-    pub fn raw(&self, t: f64, flags: Flags, seq: Seq, ack: Seq, bytes: u32) -> Rung {
+    pub fn raw(&self, t: f64, flags: Flags, seq: Seq, ack: Seq, bytes: u32) -> SentSegment {
         let mut s = self.segment(t, flags, seq, ack, bytes);
-        s.options = self.stamp(Options::NONE);
+        s.options = self.stamp(TcpOptions::NONE);
         self.send(s)
     }
 
     /// An ICMP error of `kind` and `code` quotes the last segment of this end that took sequence space.
-    pub fn quoted_by_icmp(&self, t: f64, kind: u8, code: u8) -> Rung {
+    pub fn quoted_by_icmp(&self, t: f64, kind: u8, code: u8) -> SentSegment {
         let mut s = self.sockets.borrow()[self.role as usize].latest.expect("something was sent before");
         s.time = at(t);
         s.window = u16::from(kind) << 8 | u16::from(code);
@@ -436,11 +439,11 @@ impl End {
         self.log(s)
     }
 
-    fn stamp(&self, options: Options) -> Options {
+    fn stamp(&self, options: TcpOptions) -> TcpOptions {
         let sockets = self.sockets.borrow();
         let negotiated =
             sockets.iter().all(|socket| socket.stamps) || sockets[0].stamps && sockets[1].syns == 0;
-        options | Options::TIMESTAMPS.only_if(negotiated)
+        options | TcpOptions::TIMESTAMPS.only_if(negotiated)
     }
 
     fn peer_socket<T>(&self, f: impl Fn(&Socket) -> T) -> T {
@@ -486,8 +489,8 @@ impl End {
     }
 
     /// Moves both ends on and logs the segment.
-    fn send(&self, mut s: Segment) -> Rung {
-        let stamped = s.options.has(Options::TIMESTAMPS);
+    fn send(&self, mut s: Segment) -> SentSegment {
+        let stamped = s.options.has(TcpOptions::TIMESTAMPS);
         if !stamped {
             (s.tsval, s.tsecr) = (0, 0);
         }
@@ -514,80 +517,80 @@ impl End {
         self.log(s)
     }
 
-    fn log(&self, segment: Segment) -> Rung {
+    fn log(&self, segment: Segment) -> SentSegment {
         let mut log = self.wire.log.borrow_mut();
-        log.push(Shot { file: self.wire.file, segment, captured: true });
-        Rung { log: Rc::clone(&self.wire.log), at: log.len() - 1 }
+        log.push(CapturedSegment { file: self.wire.file, segment, captured: true });
+        SentSegment { log: Rc::clone(&self.wire.log), at: log.len() - 1 }
     }
 }
 
 /// A segment just sent. Its methods change one thing about it.
-pub struct Rung {
-    log: Rc<RefCell<Vec<Shot>>>,
+pub struct SentSegment {
+    log: Rc<RefCell<Vec<CapturedSegment>>>,
     at: usize,
 }
 
-impl Rung {
+impl SentSegment {
     /// Changes anything.
-    pub fn with(self, change: impl FnOnce(&mut Segment)) -> Rung {
+    pub fn with(self, change: impl FnOnce(&mut Segment)) -> SentSegment {
         change(&mut self.log.borrow_mut()[self.at].segment);
         self
     }
 
     /// Sent, but not in the capture.
-    pub fn lost(self) -> Rung {
+    pub fn lost(self) -> SentSegment {
         self.log.borrow_mut()[self.at].captured = false;
         self
     }
 
     /// Captured a second time, `seconds` later.
-    pub fn twice(self, seconds: f64) -> Rung {
+    pub fn twice(self, seconds: f64) -> SentSegment {
         self.copied(seconds, |_| ())
     }
 
     /// Captured a second time behind a router: one less to live.
-    pub fn twice_routed(self, seconds: f64) -> Rung {
+    pub fn twice_routed(self, seconds: f64) -> SentSegment {
         self.copied(seconds, |s| s.ttl -= 1)
     }
 
-    fn copied(self, seconds: f64, change: impl FnOnce(&mut Segment)) -> Rung {
+    fn copied(self, seconds: f64, change: impl FnOnce(&mut Segment)) -> SentSegment {
         {
             let mut log = self.log.borrow_mut();
-            let Shot { file, mut segment, .. } = log[self.at];
+            let CapturedSegment { file, mut segment, .. } = log[self.at];
             segment.time.0 += (seconds * 1e9) as i64;
             change(&mut segment);
-            log.push(Shot { file, segment, captured: true });
+            log.push(CapturedSegment { file, segment, captured: true });
         }
         self
     }
 
     /// Another time to live.
-    pub fn ttl(self, ttl: u8) -> Rung {
+    pub fn ttl(self, ttl: u8) -> SentSegment {
         self.with(|s| s.ttl = ttl)
     }
 
     /// Another type of service.
-    pub fn tos(self, tos: u8) -> Rung {
+    pub fn tos(self, tos: u8) -> SentSegment {
         self.with(|s| s.tos = tos)
     }
 
     /// Another IP ID.
-    pub fn ip_id(self, id: u16) -> Rung {
+    pub fn ip_id(self, id: u16) -> SentSegment {
         self.with(|s| s.ip_id = id)
     }
 
     /// Another acknowledgment number.
-    pub fn acks(self, ack: Seq) -> Rung {
+    pub fn acks(self, ack: Seq) -> SentSegment {
         self.with(|s| s.ack = ack)
     }
 
     /// Another echo.
-    pub fn echoes(self, tsecr: u32) -> Rung {
+    pub fn echoes(self, tsecr: u32) -> SentSegment {
         self.with(|s| s.tsecr = tsecr)
     }
 
     /// Other options than its end would send.
-    pub fn options(self, options: Options) -> Rung {
+    pub fn options(self, options: TcpOptions) -> SentSegment {
         self.with(|s| s.options = options)
     }
 

@@ -1,10 +1,10 @@
 //! What the histories record of a connection that has ended: the same facts, in whichever form it was stored.
 //!
-//! A full record and both compact forms become one [`EndedSummary`]. `Listener` and the triage read nothing else of a
+//! A full record and both compact forms become one [`EndedSummary`]. `ListenerHistory` and the triage read nothing else of a
 //! connection that they count. `detect/tests/forms.rs` holds the forms to one another.
 
-use crate::decode::segment::Options;
-use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::decode::segment::TcpOptions;
+use crate::flow::compact::clean::{CleanFlow, CleanFlowSummary};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Repeats, Role, Roles, SegmentKind};
 use crate::flow::key::{FlowKey, Host};
@@ -60,7 +60,7 @@ pub struct EndedSummary<'a> {
     /// The longest pause after which both ends went on.
     pub survived: Span,
     /// How it shows that its listener does not use `TCP_DEFER_ACCEPT`, if it does.
-    pub no_deferral: Option<NoDeferral>,
+    pub no_deferral: Option<NoDeferAccept>,
     /// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
     pub full_offer: bool,
     /// When the server closed it before it had sent any payload.
@@ -121,7 +121,7 @@ pub struct Fins {
 
 /// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoDeferral {
+pub enum NoDeferAccept {
     /// It was served although the client had sent nothing.
     Served,
     /// The client waited in silence, and no SYN-ACK came again.
@@ -180,7 +180,7 @@ impl EndedSummary<'_> {
                 last.filter(|_| unclosed).map(|at| at.time),
             ],
             survived: f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length),
-            no_deferral: NoDeferral::of(f, until),
+            no_deferral: NoDeferAccept::of(f, until),
             full_offer: f.syn_ack.count > 0 && is_full_offer(f.syn_offer.options, f.syn_ack_offer.options),
             closed_unserved: closed_unserved.map(|fin| fin.time),
             fins: Fins::of(f),
@@ -233,14 +233,14 @@ impl EndedSummary<'_> {
 
     /// A connection without a flaw, both ends of which have closed.
     #[inline]
-    pub fn of_clean<'a>(key: &FlowKey, clean: &'a CleanFlow, course: &Course) -> EndedSummary<'a> {
+    pub fn of_clean<'a>(key: &FlowKey, clean: &'a CleanFlow, course: &CleanFlowSummary) -> EndedSummary<'a> {
         let handshake = &clean.handshake;
         let (first, syn_ack) = (handshake.first(), handshake.last());
         let (c, s) = (course.client_fin, course.server_fin);
         let no_deferral = match course.progress_spoke && course.progress < course.client_spoke {
             _ if !course.bare => None,
-            true => Some(NoDeferral::Served),
-            false => (course.client_spoke - course.final_ack >= PATIENCE).then_some(NoDeferral::Waited),
+            true => Some(NoDeferAccept::Served),
+            false => (course.client_spoke - course.final_ack >= PATIENCE).then_some(NoDeferAccept::Waited),
         };
         let (client_ttl, server_ttl) = handshake.ttls();
         let [client_traits, server_traits] = course.traits;
@@ -310,8 +310,8 @@ impl Fins {
     }
 }
 
-impl NoDeferral {
-    fn of(f: &ConnectionFacts, until: Timestamp) -> Option<NoDeferral> {
+impl NoDeferAccept {
+    fn of(f: &ConnectionFacts, until: Timestamp) -> Option<NoDeferAccept> {
         let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return None };
         // Without its SYN the capture may lack earlier SYN-ACKs, too.
         if !ack.bare || f.syn.count == 0 {
@@ -325,27 +325,27 @@ impl NoDeferral {
             && progress.acked == 0
             && spoke.is_none_or(|spoke| progress.at.time < spoke)
         {
-            return Some(NoDeferral::Served);
+            return Some(NoDeferAccept::Served);
         }
         // A client that is not answered may have sent to a server that had died.
         if spoke.is_some() && f.progress.is_none() {
             return None;
         }
         let silent_until = spoke.or(f.closed).unwrap_or(until);
-        (silent_until - ack.at.time >= PATIENCE).then_some(NoDeferral::Waited)
+        (silent_until - ack.at.time >= PATIENCE).then_some(NoDeferAccept::Waited)
     }
 }
 
 /// Whether a SYN-ACK has window scale or SACK-permitted for a client without timestamps.
 #[inline]
-fn is_full_offer(syn: Options, syn_ack: Options) -> bool {
-    !syn.has(Options::TIMESTAMPS) && syn_ack.any(Options::SACK_PERMITTED | Options::WINDOW_SCALE)
+fn is_full_offer(syn: TcpOptions, syn_ack: TcpOptions) -> bool {
+    !syn.has(TcpOptions::TIMESTAMPS) && syn_ack.any(TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE)
 }
 
 fn syn_fate(f: &ConnectionFacts) -> SynFate {
     match f.answered_syn() {
         Some(syn) => SynFate::Accepted(syn.at),
-        None if f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on() => {
+        None if f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.client_continued() => {
             SynFate::NoEvidence
         }
         None => SynFate::Unanswered,

@@ -3,7 +3,7 @@
 //!
 //! A few hundred per shard are kept, of whatever connections come first: they tell settings, not findings.
 
-use crate::decode::segment::{Options, Traits};
+use crate::decode::segment::{TcpOptions, Traits};
 use crate::flow::compact::clean::CleanFlow;
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
@@ -167,9 +167,11 @@ impl ClockReadings {
         )
     }
 
-    fn want(&self, syn: Options, syn_ack: Options, lasted: Span) -> bool {
+    fn want(&self, syn: TcpOptions, syn_ack: TcpOptions, lasted: Span) -> bool {
         let some = if lasted >= LONG { &self.long } else { &self.short };
-        some.len() < ClockReadings::KEPT && syn.has(Options::TIMESTAMPS) && syn_ack.has(Options::TIMESTAMPS)
+        some.len() < ClockReadings::KEPT
+            && syn.has(TcpOptions::TIMESTAMPS)
+            && syn_ack.has(TcpOptions::TIMESTAMPS)
     }
 
     fn record_keepalives(&mut self, f: &ConnectionFacts) {

@@ -4,7 +4,7 @@
 use std::hash::{Hash, Hasher};
 
 use crate::decode::segment::Address;
-use crate::flow::key::{Map, Mix};
+use crate::flow::key::{FoldHasher, Map};
 
 /// A client host and a server host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -26,7 +26,7 @@ impl HostPair {
     /// A hash of it.
     #[inline]
     pub fn mixed(self) -> u64 {
-        let mut mix = Mix::default();
+        let mut mix = FoldHasher::default();
         match self.as_v4() {
             Some(v4) => v4.hash(&mut mix),
             None => self.hash(&mut mix),

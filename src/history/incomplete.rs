@@ -1,6 +1,6 @@
 //! Handshakes that were never completed, in short form: a flood leaves millions of them.
 
-use crate::decode::segment::{Options, Traits};
+use crate::decode::segment::{TcpOptions, Traits};
 use crate::flow::compact::half_open as flow;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Roles};
 use crate::flow::key::{FlowKey, Host};
@@ -37,8 +37,8 @@ pub struct SynLook {
 }
 
 impl SynLook {
-    fn new(ttl: u8, options: Options, traits: Traits) -> SynLook {
-        let usual = Options::SACK_PERMITTED | Options::WINDOW_SCALE | Options::TIMESTAMPS;
+    fn new(ttl: u8, options: TcpOptions, traits: Traits) -> SynLook {
+        let usual = TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE | TcpOptions::TIMESTAMPS;
         SynLook { ttl, bare: !options.any(usual) && !traits.has(Traits::OPTIONS_CUT) }
     }
 
@@ -98,7 +98,7 @@ impl IncompleteHandshake {
     /// The incomplete handshake of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
     /// It was watched until `until`.
     pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen, until: Timestamp) -> Option<IncompleteHandshake> {
-        let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
+        let fast_open = TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE;
         if h.syns() != 1 || h.is_refused() || h.syn_options().any(fast_open) {
             return None;
         }
@@ -134,7 +134,7 @@ impl IncompleteHandshake {
             || f.icmp.is_some()
             || f.ack_to_syn.is_some()
             || f.previous.is_some()
-            || f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE)
+            || f.syn_offer.options.any(TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE)
             || f.syn_ack.first().is_some_and(|answer| answer.at < f.first)
         {
             return None;
@@ -195,9 +195,9 @@ pub fn is_stripped(f: &ConnectionFacts) -> bool {
 }
 
 /// The same of the options of a SYN and of a SYN-ACK from an end with these traits.
-fn is_stripped_of(syn: Options, syn_ack: Options, traits: Traits) -> bool {
-    syn.has(Options::SACK_PERMITTED | Options::WINDOW_SCALE)
-        && !syn.has(Options::TIMESTAMPS)
-        && syn_ack == Options::MSS
+fn is_stripped_of(syn: TcpOptions, syn_ack: TcpOptions, traits: Traits) -> bool {
+    syn.has(TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE)
+        && !syn.has(TcpOptions::TIMESTAMPS)
+        && syn_ack == TcpOptions::MSS
         && !traits.has(Traits::OPTIONS_CUT)
 }

@@ -4,10 +4,10 @@ use crate::decode::segment::Address;
 use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::history::accepted_syns::AcceptedSyns;
-use crate::history::ended::{AcceptedSyn, EndedSummary, Fins, NoDeferral};
+use crate::history::ended::{AcceptedSyn, EndedSummary, Fins, NoDeferAccept};
 use crate::history::interval::Interval;
 use crate::history::ports::Ports;
-use crate::history::timeline::{Second, Seconds};
+use crate::history::timeline::{ListenerSecond, ListenerTimeline};
 use crate::time::{Span, Timestamp};
 
 /// Parts into which clients are divided by address: enough to tell one busy client from many.
@@ -16,7 +16,7 @@ const SHARES: usize = 16;
 /// The history of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Listener {
+pub struct ListenerHistory {
     /// Connections whose SYN or SYN-ACK was seen.
     pub attempts: u64,
     /// Connections with at least one segment of the server.
@@ -44,9 +44,9 @@ pub struct Listener {
     /// The ports of those.
     pub ports: Ports,
     /// By second of capture time.
-    pub seconds: Seconds,
+    pub seconds: ListenerTimeline,
     /// Incomplete handshakes that are only counted.
-    pub uncounted: Uncounted,
+    pub uncounted: CountedHandshakes,
     /// The SYNs that were answered.
     pub accepted: Option<Box<AcceptedSyns>>,
 }
@@ -54,7 +54,7 @@ pub struct Listener {
 /// Incomplete handshakes that are only counted, for want of room.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Uncounted {
+pub struct CountedHandshakes {
     /// Followed to their end.
     pub surplus: u64,
     /// Evicted before their end.
@@ -65,13 +65,13 @@ pub struct Uncounted {
     pub last: Timestamp,
 }
 
-impl Uncounted {
+impl CountedHandshakes {
     /// How many there are.
     pub fn handshakes(&self) -> u64 {
         self.surplus + self.let_go.saturating_sub(self.completed)
     }
 
-    fn merge(&mut self, other: Uncounted) {
+    fn merge(&mut self, other: CountedHandshakes) {
         self.surplus += other.surplus;
         self.let_go += other.let_go;
         self.completed += other.completed;
@@ -79,7 +79,7 @@ impl Uncounted {
     }
 }
 
-impl Listener {
+impl ListenerHistory {
     /// Records a connection that has ended, whatever its form was.
     pub fn record(&mut self, ended: &EndedSummary<'_>) {
         self.attempts += 1;
@@ -112,8 +112,8 @@ impl Listener {
             second.record_served(ended.client.address, served.ttl);
         }
         match ended.no_deferral {
-            Some(NoDeferral::Served) => self.undeferred += 1,
-            Some(NoDeferral::Waited) => self.patient += 1,
+            Some(NoDeferAccept::Served) => self.undeferred += 1,
+            Some(NoDeferAccept::Waited) => self.patient += 1,
             None => {}
         }
         self.full_offers += u64::from(ended.full_offer);
@@ -151,7 +151,7 @@ impl Listener {
     }
 
     /// Adds up two histories of the same listener.
-    pub fn merge(&mut self, other: Listener) {
+    pub fn merge(&mut self, other: ListenerHistory) {
         self.attempts += other.attempts;
         self.answers += other.answers;
         self.completed += other.completed;
@@ -182,19 +182,19 @@ impl Listener {
     }
 
     /// The seconds from `from` to `to`, both included, added up.
-    pub fn between(&self, from: Timestamp, to: Timestamp) -> Second {
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> ListenerSecond {
         self.seconds.between(from.seconds(), to.seconds().max(from.seconds()))
     }
 
     /// The same of the whole seconds that lie inside of an interval: what happened in them happened after its beginning
     /// and before its end. Nothing where it holds no whole second.
-    pub fn inside(&self, interval: Interval) -> Second {
+    pub fn inside(&self, interval: Interval) -> ListenerSecond {
         self.seconds.inside(interval.from.seconds(), interval.to.seconds())
     }
 
     /// [`Listener::inside`] for callers that conclude from something not happening: where seconds are counted in longer
     /// steps it is all that may have happened inside of the interval.
-    pub fn possibly_inside(&self, interval: Interval) -> Second {
+    pub fn possibly_inside(&self, interval: Interval) -> ListenerSecond {
         match self.seconds.step() {
             1 => self.inside(interval),
             _ => self.between(interval.from, interval.to),
@@ -226,9 +226,10 @@ mod tests {
     fn in_longer_steps_nothing_is_thought_not_to_have_happened() {
         let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
         let interval = Interval { from: at(100), to: at(106) };
-        let mut listener = Listener::default();
+        let mut listener = ListenerHistory::default();
         listener.seconds.at(103).answered += 1;
-        let inside = |l: &Listener| [l.inside(interval), l.possibly_inside(interval)].map(|s| s.answered);
+        let inside =
+            |l: &ListenerHistory| [l.inside(interval), l.possibly_inside(interval)].map(|s| s.answered);
         assert_eq!(inside(&listener), [1, 1]);
         listener.seconds.coarsen(3);
         assert_eq!(inside(&listener), [0, 1]);

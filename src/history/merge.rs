@@ -7,8 +7,8 @@
 use crate::decode::segment::Address;
 use crate::flow::key::{Host, Map};
 use crate::history::handshakes::{self, HandshakeSample};
-use crate::history::listener::Listener;
-use crate::history::timeline::Seconds;
+use crate::history::listener::ListenerHistory;
+use crate::history::timeline::ListenerTimeline;
 use crate::history::triage::Triage;
 
 /// After this many further connections the triages' lists are worth putting together.
@@ -23,7 +23,7 @@ const FEWEST_SAMPLES: usize = 4;
 /// See the module.
 #[derive(Default)]
 pub struct Histories {
-    of: Map<Host, Seconds>,
+    of: Map<Host, ListenerTimeline>,
     samples: Map<Address, Vec<HandshakeSample>>,
     /// How many samples of one server there may be.
     most_samples: usize,
@@ -38,7 +38,11 @@ pub struct Histories {
 impl Histories {
     /// Histories that take about `bytes` at most.
     pub fn within(bytes: usize) -> Histories {
-        Histories { most: bytes / Seconds::BYTES, most_samples: handshakes::MOST, ..Histories::default() }
+        Histories {
+            most: bytes / ListenerTimeline::BYTES,
+            most_samples: handshakes::MOST,
+            ..Histories::default()
+        }
     }
 
     /// Whether it is time for [`Histories::gather`], after `connections` have ended.
@@ -73,7 +77,7 @@ impl Histories {
     fn fit(&mut self) {
         // With very many servers fewer samples of each have to do.
         let samples = |of: &Map<Address, Vec<HandshakeSample>>| of.values().map(Vec::len).sum::<usize>();
-        let room = self.most * Seconds::BYTES / size_of::<HandshakeSample>() / 2;
+        let room = self.most * ListenerTimeline::BYTES / size_of::<HandshakeSample>() / 2;
         while samples(&self.samples) > room && self.most_samples > FEWEST_SAMPLES {
             self.most_samples /= 2;
             for some in self.samples.values_mut() {
@@ -83,7 +87,7 @@ impl Histories {
         }
         loop {
             self.of.values_mut().for_each(|seconds| seconds.coarsen(self.coarseness));
-            let entries: usize = self.of.values().map(Seconds::step_count).sum();
+            let entries: usize = self.of.values().map(ListenerTimeline::step_count).sum();
             if entries <= self.most || self.coarseness == COARSEST {
                 return;
             }
@@ -93,7 +97,7 @@ impl Histories {
 
     /// The listeners and servers, with nothing but this of each.
     pub fn into_triage(self) -> Triage {
-        let listener = |seconds| Listener { seconds, ..Listener::default() };
+        let listener = |seconds| ListenerHistory { seconds, ..ListenerHistory::default() };
         let mut triage = Triage::default();
         triage.listeners = self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect();
         triage.samples = self.samples.into_iter().map(|(host, some)| (host, some.into())).collect();
@@ -113,7 +117,7 @@ mod tests {
 
     /// With room for `most` entries.
     fn room(most: usize) -> Histories {
-        Histories::within(most * Seconds::BYTES)
+        Histories::within(most * ListenerTimeline::BYTES)
     }
 
     proptest! {
@@ -138,7 +142,7 @@ mod tests {
             once.gather([c, d].into_iter());
             prop_assert_eq!(often.coarseness, once.coarseness);
             prop_assert_eq!(&often.of, &once.of);
-            let entries: usize = once.of.values().map(Seconds::step_count).sum();
+            let entries: usize = once.of.values().map(ListenerTimeline::step_count).sum();
             prop_assert!(entries <= most.max(3), "{} entries where {} fit", entries, most);
         }
     }

@@ -48,12 +48,12 @@ impl Ports {
     }
 
     /// Ranges of which one client has used all ports about as often, more than once each.
-    pub fn cycled(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
+    pub fn cycled_ranges(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
         self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::cycled)
     }
 
     /// Ranges that one client has used up.
-    pub fn used_up(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
+    pub fn exhausted_ranges(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
         self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::used_up)
     }
 }
@@ -212,7 +212,7 @@ mod tests {
     fn a_range_drawn_at_random_and_used_up_shows() {
         // 37 is prime to 120: each port once, in no order.
         let used = record((0..120).map(|n| 41_000 + n * 37 % 120));
-        let range: Vec<ExhaustedPorts> = used.used_up().collect();
+        let range: Vec<ExhaustedPorts> = used.exhausted_ranges().collect();
         assert_eq!(range.len(), 1);
         assert_eq!((range[0].from, range[0].to, range[0].ports()), (41_000, 41_119, 120));
     }
@@ -220,19 +220,19 @@ mod tests {
     #[test]
     fn a_range_used_again_and_again_is_cycled_and_a_sparse_one_is_not() {
         let twice = record((0..240).map(|n| 41_000 + n % 120));
-        let range: Vec<ExhaustedPorts> = twice.cycled().collect();
+        let range: Vec<ExhaustedPorts> = twice.cycled_ranges().collect();
         assert_eq!(range.iter().map(|range| (range.ports(), range.uses)).collect::<Vec<_>>(), [(120, 240)]);
-        assert_eq!(record((0..360).map(|n| 32_768 + n * 71 % 28_000)).cycled().count(), 0);
-        assert_eq!(record((0..250).map(|n| 41_000 + n * n / 520)).cycled().count(), 0);
+        assert_eq!(record((0..360).map(|n| 32_768 + n * 71 % 28_000)).cycled_ranges().count(), 0);
+        assert_eq!(record((0..250).map(|n| 41_000 + n * n / 520)).cycled_ranges().count(), 0);
     }
 
     #[test]
     fn one_port_short_or_counted_up_or_down_is_none() {
-        assert_eq!(record((0..119).map(|n| 41_000 + n * 37 % 120)).used_up().count(), 0);
-        assert_eq!(record(50_000..50_200).used_up().count(), 0);
-        assert_eq!(record((50_000..50_200).rev()).used_up().count(), 0);
+        assert_eq!(record((0..119).map(|n| 41_000 + n * 37 % 120)).exhausted_ranges().count(), 0);
+        assert_eq!(record(50_000..50_200).exhausted_ranges().count(), 0);
+        assert_eq!(record((50_000..50_200).rev()).exhausted_ranges().count(), 0);
         // A port twice, another not at all.
-        assert_eq!(record((0..120).map(|n| 41_000 + n * 36 % 120)).used_up().count(), 0);
+        assert_eq!(record((0..120).map(|n| 41_000 + n * 36 % 120)).exhausted_ranges().count(), 0);
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(a, b);
         let mut mixed = part(0, 50);
         mixed.record(1, Address::v4([10, 0, 0, 2]), 41_001, at(9), PortUse::Free);
-        assert_eq!(mixed.used_up().count(), 0);
+        assert_eq!(mixed.exhausted_ranges().count(), 0);
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         };
         (0..60).for_each(|n| record(n, PortUse::Free));
         (60..130).for_each(|n| record(n, PortUse::FromTimeWait));
-        let range: Vec<ExhaustedPorts> = used.used_up().collect();
+        let range: Vec<ExhaustedPorts> = used.exhausted_ranges().collect();
         assert_eq!((range.len(), range[0].uses, range[0].recycled), (1, 130, 70));
         // Some fixed ports of many, each used again and again: others were left.
         let mut fixed = Ports::default();
@@ -263,6 +263,6 @@ mod tests {
             let taken = if n >= 20 { PortUse::FromTimeWait } else { PortUse::Free };
             fixed.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n % 20 * 3, at(u64::from(n) * 15), taken);
         }
-        assert_eq!(fixed.used_up().count(), 0);
+        assert_eq!(fixed.exhausted_ranges().count(), 0);
     }
 }

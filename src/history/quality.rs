@@ -1,6 +1,6 @@
 //! What lowers trust in a capture, counted connection by connection.
 
-use crate::flow::compact::clean::Course;
+use crate::flow::compact::clean::CleanFlowSummary;
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, Side};
 
@@ -74,7 +74,7 @@ impl CaptureQuality {
 
     /// What a connection without a flaw adds.
     #[inline]
-    pub fn of_clean(course: &Course) -> CaptureQuality {
+    pub fn of_clean(course: &CleanFlowSummary) -> CaptureQuality {
         CaptureQuality {
             connections: 1,
             segments: u64::from(course.segments),

@@ -120,14 +120,14 @@ pub type RemarkableConnection = (TriageClass, Box<ConnectionFacts>);
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct TriageClass {
     pub(super) server: Host,
-    pub(super) sign: Sign,
+    pub(super) sign: RemarkableSign,
 }
 
 /// By what a connection is remarkable: the first of these that applies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
-pub(super) enum Sign {
+pub(super) enum RemarkableSign {
     /// Its SYN drew a RST or an ICMP error.
     Refused,
     /// Its SYN was sent again, and the handshake never completed.
@@ -150,7 +150,7 @@ pub(super) enum Sign {
 
 /// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Suspicion {
+pub(super) enum TwRecycleSuspicion {
     /// Not known yet: not all SYNs so far were judged.
     Unjudged,
     /// No.
@@ -162,22 +162,22 @@ pub(super) enum Suspicion {
 impl TriageClass {
     /// Whether these are connections that were refused.
     pub fn is_refused(self) -> bool {
-        self.sign == Sign::Refused
+        self.sign == RemarkableSign::Refused
     }
 
     /// The class of a remarkable connection.
-    pub(super) fn of(f: &ConnectionFacts, suspicion: Suspicion) -> TriageClass {
+    pub(super) fn of(f: &ConnectionFacts, suspicion: TwRecycleSuspicion) -> TriageClass {
         let refused = f.s.resets > 0;
         let sign = match f.final_ack {
-            None if refused || f.icmp.is_some() => Sign::Refused,
-            None if suspicion == Suspicion::Dropped => Sign::OldTimestamp,
-            None if f.syn.count > 1 => Sign::SynRepeated,
-            None => Sign::Incomplete,
-            Some(_) if refused && f.progress.is_none() => Sign::ResetAtOnce,
-            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => Sign::AckIgnored,
-            Some(_) if f.syn.count > 1 => Sign::OpenedLate,
-            Some(_) if f.c.resets + f.s.resets > 0 => Sign::Reset,
-            Some(_) => Sign::Other,
+            None if refused || f.icmp.is_some() => RemarkableSign::Refused,
+            None if suspicion == TwRecycleSuspicion::Dropped => RemarkableSign::OldTimestamp,
+            None if f.syn.count > 1 => RemarkableSign::SynRepeated,
+            None => RemarkableSign::Incomplete,
+            Some(_) if refused && f.progress.is_none() => RemarkableSign::ResetAtOnce,
+            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => RemarkableSign::AckIgnored,
+            Some(_) if f.syn.count > 1 => RemarkableSign::OpenedLate,
+            Some(_) if f.c.resets + f.s.resets > 0 => RemarkableSign::Reset,
+            Some(_) => RemarkableSign::Other,
         };
         TriageClass { server: f.server, sign }
     }

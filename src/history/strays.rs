@@ -146,14 +146,14 @@ impl Stray {
 /// The sequence numbers of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-struct Stream {
+struct StreamNumbers {
     isn: Option<Seq>,
     next: Option<Seq>,
 }
 
-impl Stream {
-    fn of(side: &Side) -> Stream {
-        Stream { isn: side.isn_known.then_some(side.isn), next: side.next_known.then_some(side.next) }
+impl StreamNumbers {
+    fn of(side: &Side) -> StreamNumbers {
+        StreamNumbers { isn: side.isn_known.then_some(side.isn), next: side.next_known.then_some(side.next) }
     }
 
     /// Whether a segment with this number belongs to it.
@@ -177,13 +177,13 @@ pub struct OpenFlow {
     pub first: PacketRef,
     /// Its last packet.
     pub last: PacketRef,
-    c: Stream,
-    s: Stream,
+    c: StreamNumbers,
+    s: StreamNumbers,
 }
 
 impl OpenFlow {
     fn of(f: &ConnectionFacts) -> OpenFlow {
-        let (c, s) = (Stream::of(&f.c), Stream::of(&f.s));
+        let (c, s) = (StreamNumbers::of(&f.c), StreamNumbers::of(&f.s));
         OpenFlow { client: f.client, server: f.server, first: f.first, last: f.last, c, s }
     }
 }
@@ -231,7 +231,7 @@ impl Strays {
     }
 
     /// The connection that is not kept, and to which the stray `f` belongs; and which end of that got it.
-    pub fn home_of(&self, f: &ConnectionFacts) -> Option<(&OpenFlow, Role, Stray)> {
+    pub fn connection_of(&self, f: &ConnectionFacts) -> Option<(&OpenFlow, Role, Stray)> {
         let is_too_much = self.count.saturating_mul(self.open.len()) > COMPARISONS;
         let stray = Stray::of(f).filter(|_| !self.open.is_empty() && !is_too_much)?;
         let mut all = self.open.iter().filter_map(|flow| Some((flow, stray.receiver_among(flow)?, stray)));
@@ -245,7 +245,7 @@ impl Strays {
             return;
         }
         let of_kept = kept.iter().filter_map(|f| Some(self.of(f)?.1.first.packet));
-        let of_open = kept.iter().filter_map(|f| Some(self.home_of(f)?.2.first.packet));
+        let of_open = kept.iter().filter_map(|f| Some(self.connection_of(f)?.2.first.packet));
         self.matched = of_kept.chain(of_open).collect();
     }
 
@@ -381,10 +381,10 @@ mod tests {
         open.mid_stream = true;
         strays.record_open(&open);
         strays.record(&stray(2_000, 1_501));
-        let (home, role, _) = strays.home_of(&stray(2_000, 1_501)).expect("it belongs to the open one");
+        let (home, role, _) = strays.connection_of(&stray(2_000, 1_501)).expect("it belongs to the open one");
         assert_eq!((home.server, role), (host(2, 80), Role::Client));
-        assert!(strays.home_of(&stray(2_000_000_000, 1_501)).is_none());
+        assert!(strays.connection_of(&stray(2_000_000_000, 1_501)).is_none());
         strays.record_open(&ConnectionFacts { server: host(4, 80), ..open });
-        assert!(strays.home_of(&stray(2_000, 1_501)).is_none(), "two fit");
+        assert!(strays.connection_of(&stray(2_000, 1_501)).is_none(), "two fit");
     }
 }

@@ -7,7 +7,7 @@ use crate::decode::segment::Address;
 /// What happened at a listener within one second.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Second {
+pub struct ListenerSecond {
     /// First SYNs.
     pub syns: u32,
     /// Handshakes whose server showed that it has the connection.
@@ -34,7 +34,7 @@ pub struct Second {
     pub heard: u32,
 }
 
-impl Second {
+impl ListenerSecond {
     /// One more handshake is served, of this client.
     #[inline]
     pub fn record_served(&mut self, client: Address, ttl: u8) {
@@ -71,8 +71,8 @@ pub fn ttl_bit(ttl: u8) -> u32 {
     1 << (ttl & 31)
 }
 
-impl AddAssign for Second {
-    fn add_assign(&mut self, other: Second) {
+impl AddAssign for ListenerSecond {
+    fn add_assign(&mut self, other: ListenerSecond) {
         self.syns += other.syns;
         self.served += other.served;
         self.answered += other.answered;
@@ -88,13 +88,13 @@ impl AddAssign for Second {
     }
 }
 
-/// A [`Second`] for each second in which something happened, or for each longer step of time where there would be too
+/// A [`ListenerSecond`] for each second in which something happened, or for each longer step of time where there would be too
 /// many of them.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Seconds {
+pub struct ListenerTimeline {
     /// In order; a step is named by its number since 1970.
-    steps: Vec<(i64, Second)>,
+    steps: Vec<(i64, ListenerSecond)>,
     /// How long a step is: 2 to the power of this, seconds.
     coarseness: u32,
 }
@@ -102,19 +102,19 @@ pub struct Seconds {
 /// A list that grows gets room for one part in this many more.
 const SPARE: usize = 4;
 
-impl Seconds {
+impl ListenerTimeline {
     /// Bytes of a step in a list that has grown.
-    pub const BYTES: usize = size_of::<(i64, Second)>() * (SPARE + 1) / SPARE;
+    pub const BYTES: usize = size_of::<(i64, ListenerSecond)>() * (SPARE + 1) / SPARE;
 
     /// The entry of a second, made if it is missing. What happens comes nearly in order: the place is at the end.
     #[inline]
-    pub fn at(&mut self, second: i64) -> &mut Second {
+    pub fn at(&mut self, second: i64) -> &mut ListenerSecond {
         let step = second >> self.coarseness;
         let place = match self.steps.last() {
             Some((last, _)) if *last == step => self.steps.len() - 1,
             Some((last, _)) if *last > step => self.place(step, *last),
             _ => {
-                self.steps.push((step, Second::default()));
+                self.steps.push((step, ListenerSecond::default()));
                 self.steps.len() - 1
             }
         };
@@ -129,7 +129,7 @@ impl Seconds {
             return guess;
         }
         self.steps.binary_search_by_key(&step, |(at, _)| *at).unwrap_or_else(|place| {
-            self.steps.insert(place, (step, Second::default()));
+            self.steps.insert(place, (step, ListenerSecond::default()));
             place
         })
     }
@@ -145,7 +145,7 @@ impl Seconds {
     }
 
     /// Adds another's, in steps as long as the longer ones of both.
-    pub fn add(&mut self, mut other: Seconds) {
+    pub fn add(&mut self, mut other: ListenerTimeline) {
         let coarseness = self.coarseness.max(other.coarseness);
         self.coarsen(coarseness);
         other.coarsen(coarseness);
@@ -183,24 +183,24 @@ impl Seconds {
     }
 
     /// The steps that hold any of the seconds from `from` to `to`, both included, added up.
-    pub fn between(&self, from: i64, to: i64) -> Second {
+    pub fn between(&self, from: i64, to: i64) -> ListenerSecond {
         self.sum(from >> self.coarseness, to >> self.coarseness)
     }
 
     /// The steps that begin after the second `from` and end before the second `to`, added up.
-    pub fn inside(&self, from: i64, to: i64) -> Second {
+    pub fn inside(&self, from: i64, to: i64) -> ListenerSecond {
         self.sum((from >> self.coarseness) + 1, (to >> self.coarseness) - 1)
     }
 
-    fn sum(&self, from: i64, to: i64) -> Second {
+    fn sum(&self, from: i64, to: i64) -> ListenerSecond {
         let start = self.steps.partition_point(|(at, _)| *at < from);
-        let mut sum = Second::default();
+        let mut sum = ListenerSecond::default();
         self.steps[start..].iter().take_while(|(at, _)| *at <= to).for_each(|(_, second)| sum += *second);
         sum
     }
 
     /// The first second of each step that begins from the second `from` to the second `to`, both included, and what happened in it.
-    pub fn within(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Second)> {
+    pub fn within(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &ListenerSecond)> {
         let start = self.steps.partition_point(|(at, _)| at << self.coarseness < from);
         self.steps[start..]
             .iter()
@@ -209,7 +209,7 @@ impl Seconds {
     }
 
     /// The first second of each step, and what happened in it.
-    pub fn iter(&self) -> impl Iterator<Item = (i64, &Second)> {
+    pub fn iter(&self) -> impl Iterator<Item = (i64, &ListenerSecond)> {
         self.steps.iter().map(|(at, second)| (at << self.coarseness, second))
     }
 }
@@ -223,8 +223,8 @@ mod tests {
     use super::*;
 
     /// One SYN in each of these seconds, recorded in this order.
-    fn noted(seconds: &[i64]) -> Seconds {
-        let mut list = Seconds::default();
+    fn noted(seconds: &[i64]) -> ListenerTimeline {
+        let mut list = ListenerTimeline::default();
         seconds.iter().for_each(|second| list.at(*second).syns += 1);
         list
     }
@@ -238,7 +238,7 @@ mod tests {
         ) {
             let all: Vec<i64> = lists.iter().flat_map(|(seconds, _)| seconds).copied().collect();
             let coarseness = lists.iter().map(|(_, coarseness)| *coarseness).max().unwrap_or(0);
-            let mut sum = Seconds::default();
+            let mut sum = ListenerTimeline::default();
             for (seconds, coarseness) in &lists {
                 let mut list = noted(seconds);
                 list.coarsen(*coarseness);

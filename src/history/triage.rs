@@ -14,10 +14,11 @@ use crate::history::handshakes::{HandshakeSample, HandshakeSamples};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, UnservedInterval};
-use crate::history::listener::Listener;
+use crate::history::listener::ListenerHistory;
 use crate::history::quality::CaptureQuality;
 use crate::history::remarkable::{
-    CountedOnly, CountedOnlyByClass, Grouping, RemarkableConnection, Sign, Suspicion, TriageClass,
+    CountedOnly, CountedOnlyByClass, Grouping, RemarkableConnection, RemarkableSign, TriageClass,
+    TwRecycleSuspicion,
 };
 use crate::history::settings::UserSettings;
 use crate::history::strays::Strays;
@@ -34,7 +35,7 @@ const WAITED: Span = Span::secs(1);
 /// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
 const DELAYED_ACK: Span = Span::millis(500);
 
-/// Connections that last no longer than this are heard of by the second, see [`Listener`].
+/// Connections that last no longer than this are heard of by the second, see [`ListenerHistory`].
 const LASTS: Span = Span::secs(2);
 /// Stretches in which one host was heard that are kept.
 const HEARD: usize = 512;
@@ -78,7 +79,7 @@ pub struct Triage {
     #[cfg_attr(feature = "fleet", serde(skip))]
     wants: Wants,
     /// By listener.
-    pub listeners: Map<Host, Listener>,
+    pub listeners: Map<Host, ListenerHistory>,
     /// By server address.
     pub samples: Map<Address, HandshakeSamples>,
     /// Trust in the capture.
@@ -123,11 +124,11 @@ enum Doubtful {
 
 /// The judgement of `peers` on the SYNs of a connection, which `first` names.
 #[inline]
-fn suspicion(peers: Option<&TwRecycleModel>, first: PacketId) -> Suspicion {
+fn suspicion(peers: Option<&TwRecycleModel>, first: PacketId) -> TwRecycleSuspicion {
     match peers {
-        None => Suspicion::Unjudged,
-        Some(peers) if peers.is_suspect(first) => Suspicion::Dropped,
-        Some(_) => Suspicion::Clear,
+        None => TwRecycleSuspicion::Unjudged,
+        Some(peers) if peers.is_suspect(first) => TwRecycleSuspicion::Dropped,
+        Some(_) => TwRecycleSuspicion::Clear,
     }
 }
 
@@ -169,7 +170,7 @@ impl Triage {
         }
         match ended {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
-                let class = TriageClass { server: h.server(key), sign: Sign::Refused };
+                let class = TriageClass { server: h.server(key), sign: RemarkableSign::Refused };
                 let group = self.grouping.of(class);
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     let ended = EndedSummary::of_half_open(key, h, Outcome::Refused);
@@ -204,11 +205,11 @@ impl Triage {
 
     /// Counts a connection that has ended, whatever its form was. Returns whether its listener has a history.
     #[inline]
-    fn count(&mut self, ended: &EndedSummary<'_>, suspicion: Suspicion) -> bool {
+    fn count(&mut self, ended: &EndedSummary<'_>, suspicion: TwRecycleSuspicion) -> bool {
         self.outcomes.record(ended.outcome);
         self.quality.add(&ended.quality);
         if let Some(fate) = ended.syn_fate
-            && suspicion != Suspicion::Clear
+            && suspicion != TwRecycleSuspicion::Clear
         {
             self.syn_fates.push((ended.first.packet, fate));
         }
@@ -241,7 +242,7 @@ impl Triage {
         let f = &*evicted.facts();
         // Its outcome is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
-            let class = TriageClass::of(f, Suspicion::Unjudged);
+            let class = TriageClass::of(f, TwRecycleSuspicion::Unjudged);
             self.left_out.add(class, CountedOnly::of(f), self.limit);
         }
         let mut ended = EndedSummary::of(f, end.min(f.watched));
@@ -255,7 +256,7 @@ impl Triage {
     }
 
     /// Records news of evicted connections.
-    pub fn record_went_on(&mut self, went_on: EvictedActivity) {
+    pub fn record_evicted_news(&mut self, went_on: EvictedActivity) {
         self.let_go_segments += went_on.segments;
         self.strays += went_on.strays;
         self.quality.only_handshakes = self.quality.only_handshakes.saturating_sub(went_on.all_completed);
@@ -290,11 +291,11 @@ impl Triage {
             match incomplete.filter(|handshake| !self.wants.wants_incomplete(handshake)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(handshake) if handshake.half_open.syn_acks == 0 => match suspicion {
-                    Suspicion::Unjudged => {
+                    TwRecycleSuspicion::Unjudged => {
                         self.doubtful.push(Doubtful::Full(handshake, Box::new(facts.into_owned())))
                     }
-                    Suspicion::Dropped => self.keep(facts, suspicion),
-                    Suspicion::Clear => self.keep_incomplete(f.server, handshake),
+                    TwRecycleSuspicion::Dropped => self.keep(facts, suspicion),
+                    TwRecycleSuspicion::Clear => self.keep_incomplete(f.server, handshake),
                 },
                 Some(handshake) => self.keep_incomplete(f.server, handshake),
                 None => self.keep(facts, suspicion),
@@ -342,18 +343,18 @@ impl Triage {
         let suspicion = suspicion(peers, ended.first.packet);
         self.count(&ended, suspicion);
         match suspicion {
-            Suspicion::Unjudged if !ended.was_answered => {
+            TwRecycleSuspicion::Unjudged if !ended.was_answered => {
                 self.doubtful.push(Doubtful::HalfOpen(handshake, *key, h.clone(), parting))
             }
-            Suspicion::Dropped if !ended.was_answered => {
-                self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), Suspicion::Dropped)
+            TwRecycleSuspicion::Dropped if !ended.was_answered => {
+                self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), TwRecycleSuspicion::Dropped)
             }
             _ => self.keep_incomplete(h.server(key), handshake),
         }
     }
 
     /// The history of a listener, begun if it is new and there is room.
-    fn listener(&mut self, server: Host) -> Option<&mut Listener> {
+    fn listener(&mut self, server: Host) -> Option<&mut ListenerHistory> {
         if self.most_listeners > 0 && self.listeners.len() >= self.most_listeners {
             let known = self.listeners.get_mut(&server);
             self.unlisted += u64::from(known.is_none());
@@ -370,11 +371,11 @@ impl Triage {
         for doubtful in std::mem::take(&mut self.doubtful) {
             match doubtful {
                 Doubtful::HalfOpen(handshake, key, h, parting) if suspected(&handshake) => {
-                    self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), Suspicion::Dropped);
+                    self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), TwRecycleSuspicion::Dropped);
                 }
                 Doubtful::HalfOpen(handshake, key, h, _) => self.keep_incomplete(h.server(&key), handshake),
                 Doubtful::Full(handshake, f) if suspected(&handshake) => {
-                    self.keep(Cow::Owned(*f), Suspicion::Dropped)
+                    self.keep(Cow::Owned(*f), TwRecycleSuspicion::Dropped)
                 }
                 Doubtful::Full(handshake, f) => self.keep_incomplete(f.server, handshake),
                 Doubtful::Incomplete(server, handshake) => self.keep_incomplete(server, handshake),
@@ -389,7 +390,7 @@ impl Triage {
     /// From here on everything waits for [`Triage::resolve`], which then decides as if it had been known all along which
     /// SYNs are under suspicion.
     #[cfg(feature = "fleet")]
-    pub fn decide_in_turn(&mut self) {
+    pub fn defer_decisions(&mut self) {
         self.in_turn = true;
     }
 
@@ -415,7 +416,7 @@ impl Triage {
         }
     }
 
-    fn keep(&mut self, f: Cow<'_, ConnectionFacts>, suspicion: Suspicion) {
+    fn keep(&mut self, f: Cow<'_, ConnectionFacts>, suspicion: TwRecycleSuspicion) {
         if self.in_turn {
             return self.doubtful.push(Doubtful::Kept(Box::new(f.into_owned())));
         }

@@ -36,7 +36,7 @@ fn pair_of(e: &PeerEvent) -> HostPair {
 
 /// What the server would remember.
 #[derive(Clone, Copy, Debug)]
-struct Record {
+struct PeerTimestamp {
     tsval: u32,
     at: PacketRef,
 }
@@ -106,7 +106,7 @@ impl Tally {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct TwRecycleModel {
     #[cfg_attr(feature = "fleet", serde(skip))]
-    records: ByPair<Record>,
+    records: ByPair<PeerTimestamp>,
     /// SYNs that the rule would drop, by connection.
     suspect: Map<PacketId, (HostPair, Vec<PawsSuspect>)>,
     tallies: ByPair<Tally>,
@@ -116,7 +116,7 @@ pub struct TwRecycleModel {
     swept: i64,
     /// Pairs that may have a record.
     #[cfg_attr(feature = "fleet", serde(skip))]
-    noted: Noted,
+    noted: PairFilter,
     /// Records were thrown away since `noted` was begun.
     #[cfg_attr(feature = "fleet", serde(skip))]
     renew: bool,
@@ -137,7 +137,7 @@ impl TwRecycleModel {
     /// Notes [`TwRecycleModel::pairs`]: to be told of all of them before any is asked about.
     pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p HostPair>) {
         if std::mem::take(&mut self.renew) {
-            self.noted = Noted::default();
+            self.noted = PairFilter::default();
             self.records.pairs().for_each(|pair| self.noted.insert(pair));
         }
         pairs.for_each(|pair| self.noted.insert(*pair));
@@ -177,7 +177,7 @@ impl TwRecycleModel {
     }
 
     /// Closes that left no record and SYNs that were not judged because there were too many.
-    pub fn unfollowed(&self) -> u64 {
+    pub fn untracked(&self) -> u64 {
         self.unfollowed
     }
 
@@ -197,14 +197,14 @@ impl TwRecycleModel {
             self.unfollowed += 1;
             return;
         }
-        let record = self.records.get_or_insert(pair, Record { tsval, at });
+        let record = self.records.get_or_insert(pair, PeerTimestamp { tsval, at });
         // A segment from before it comes too late: the clock went back, or the capture has some packets again.
         if at.time < record.at.time {
             return;
         }
         let newer = (tsval.wrapping_sub(record.tsval) as i32) >= 0;
         if newer || second - record.at.time.seconds() >= FRESH_SECONDS {
-            *record = Record { tsval, at };
+            *record = PeerTimestamp { tsval, at };
         }
     }
 
@@ -319,7 +319,7 @@ impl TwRecycleModel {
 
     /// Forgets counts from before the last call of this, and SYNs under suspicion from before `before`: for a stream
     /// without an end.
-    pub fn turn(&mut self, before: Timestamp) {
+    pub fn forget_before(&mut self, before: Timestamp) {
         self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
         self.suspect.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));
     }
@@ -328,29 +328,29 @@ impl TwRecycleModel {
 /// A set of pairs that forgets none and holds a few too many: one bit each. Nearly every SYN comes from a host of
 /// which nothing is remembered; its event need not be put in order with the others.
 #[derive(Clone)]
-struct Noted(Vec<u64>);
+struct PairFilter(Vec<u64>);
 
-impl Default for Noted {
-    fn default() -> Noted {
-        Noted(vec![0; Noted::BITS / 64])
+impl Default for PairFilter {
+    fn default() -> PairFilter {
+        PairFilter(vec![0; PairFilter::BITS / 64])
     }
 }
 
-impl Noted {
+impl PairFilter {
     const BITS: usize = 1 << 22;
 
     fn place(pair: HostPair) -> (usize, u64) {
-        let bit = pair.mixed() as usize % Noted::BITS;
+        let bit = pair.mixed() as usize % PairFilter::BITS;
         (bit / 64, 1 << (bit % 64))
     }
 
     fn insert(&mut self, pair: HostPair) {
-        let (word, bit) = Noted::place(pair);
+        let (word, bit) = PairFilter::place(pair);
         self.0[word] |= bit;
     }
 
     fn contains(&self, pair: HostPair) -> bool {
-        let (word, bit) = Noted::place(pair);
+        let (word, bit) = PairFilter::place(pair);
         self.0[word] & bit != 0
     }
 }
@@ -394,12 +394,12 @@ mod tests {
             take(&mut peers, n, 101, 2_000, SYN);
         }
         assert_eq!([1, 2, 3].map(|n| peers.tally(pair(n)).passing), [1, 1, 0]);
-        assert_eq!((peers.server_tally(pair(1).server).passing, peers.unfollowed()), (2, 1));
+        assert_eq!((peers.server_tally(pair(1).server).passing, peers.untracked()), (2, 1));
         // A minute later both records are stale; there is room for those of others, but not for more tallies.
         take(&mut peers, 3, 170, 1_000, PeerEventKind::Remembered);
         take(&mut peers, 3, 171, 2_000, SYN);
         assert_eq!((peers.tally(pair(3)).passing, peers.server_tally(pair(3).server).passing), (0, 3));
-        assert_eq!(peers.unfollowed(), 2);
+        assert_eq!(peers.untracked(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which connections are kept in full: those that some finding kind wants.
 
-use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::compact::clean::{CleanFlow, CleanFlowSummary};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::incomplete::IncompleteHandshake;
 use crate::history::settings::UserSettings;
@@ -12,7 +12,7 @@ pub struct Wants {
     /// Of those with something out of the ordinary: all facts are known.
     pub full: Option<fn(&ConnectionFacts, &UserSettings) -> bool>,
     /// Of those in which every segment followed on the one before, in short form.
-    pub clean: Option<fn(&CleanFlow, &Course, &UserSettings) -> bool>,
+    pub clean: Option<fn(&CleanFlow, &CleanFlowSummary, &UserSettings) -> bool>,
     /// Of handshakes of one SYN that were never completed. A flood leaves millions of them: those that are wanted take more
     /// memory, and of each listener only the first are kept.
     pub incomplete: Option<fn(&IncompleteHandshake) -> bool>,
@@ -28,7 +28,7 @@ impl Wants {
     }
 
     /// The same and those in short form of which `clean` says that they are wanted.
-    pub const fn or_clean(self, clean: fn(&CleanFlow, &Course, &UserSettings) -> bool) -> Wants {
+    pub const fn or_clean(self, clean: fn(&CleanFlow, &CleanFlowSummary, &UserSettings) -> bool) -> Wants {
         Wants { clean: Some(clean), ..self }
     }
 
@@ -44,7 +44,7 @@ impl Wants {
 
     /// Whether this connection in short form is wanted.
     #[inline]
-    pub fn wants_clean(&self, b: &CleanFlow, course: &Course, settings: &UserSettings) -> bool {
+    pub fn wants_clean(&self, b: &CleanFlow, course: &CleanFlowSummary, settings: &UserSettings) -> bool {
         self.clean.is_some_and(|wants| wants(b, course, settings))
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::listeners::{ListenSocket, serving};
-use super::recording::QueueSample;
+use super::recording::QueueRecord;
 use super::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -24,7 +24,7 @@ pub struct HostFacts {
     /// The later one, or the only one.
     after: Snapshot,
     /// The queues of listeners meanwhile, where they were recorded: by address and inode of the socket.
-    queues: Arc<BTreeMap<(SocketAddr, u64), Vec<QueueSample>>>,
+    queues: Arc<BTreeMap<(SocketAddr, u64), Vec<QueueRecord>>>,
 }
 
 /// Two snapshots that have no difference.
@@ -91,19 +91,19 @@ impl HostFacts {
 
     /// The same with the queues of listeners over time.
     #[must_use]
-    pub fn with_queues(self, queues: BTreeMap<(SocketAddr, u64), Vec<QueueSample>>) -> HostFacts {
+    pub fn with_queues(self, queues: BTreeMap<(SocketAddr, u64), Vec<QueueRecord>>) -> HostFacts {
         HostFacts { queues: Arc::new(queues), ..self }
     }
 
     /// The accept queue of the socket that serves `server` over time; of several that of the one with the longest
     /// queue. Empty where it was not recorded.
-    pub fn queue_samples(&self, server: SocketAddr) -> &[QueueSample] {
+    pub fn queue_samples(&self, server: SocketAddr) -> &[QueueRecord] {
         let sockets =
             self.after.listeners.iter().chain(self.before.iter().flat_map(|s| &s.listeners)).flatten();
         let sockets: Vec<ListenSocket> = sockets.cloned().collect();
         let of = |socket: &ListenSocket| self.queues.get(&(socket.address, socket.inode));
         let recorded = serving(&sockets, server).into_iter().filter_map(of);
-        let longest = |samples: &&Vec<QueueSample>| samples.iter().map(|sample| sample.accept_queue).max();
+        let longest = |samples: &&Vec<QueueRecord>| samples.iter().map(|sample| sample.accept_queue).max();
         recorded.max_by_key(longest).map_or(&[], Vec::as_slice)
     }
 

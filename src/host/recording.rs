@@ -30,7 +30,7 @@ pub struct Begin {
 
 /// What changed since the line before.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Change {
+pub struct RecordingChange {
     /// When the reading began. What happened before is counted.
     pub time: Timestamp,
     /// When it was done.
@@ -57,13 +57,13 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-impl Change {
+impl RecordingChange {
     /// The differences of `now`.
-    pub fn between(before: &Snapshot, now: &Snapshot, lost: u64) -> Change {
+    pub fn between(before: &Snapshot, now: &Snapshot, lost: u64) -> RecordingChange {
         let known: BTreeSet<&ListenSocket> = before.listeners.iter().flatten().collect();
         let there: BTreeSet<u64> = now.listeners.iter().flatten().map(|socket| socket.inode).collect();
         let changed = |(name, value): &(&String, &u64)| before.counters.get(*name) != Some(*value);
-        Change {
+        RecordingChange {
             time: now.time,
             finished: now.finished,
             counters: now.counters.iter().filter(changed).map(|(name, n)| (name.clone(), *n)).collect(),
@@ -95,7 +95,7 @@ impl Change {
 
 /// A listener's accept queue at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QueueSample {
+pub struct QueueRecord {
     /// When.
     pub at: Timestamp,
     /// Connections in the accept queue.
@@ -114,7 +114,7 @@ pub struct Recording {
     /// The host at the end.
     pub last: Snapshot,
     /// The queues of listeners, by socket, whenever one had changed, and once a second then.
-    pub queues: BTreeMap<(SocketAddr, u64), Vec<QueueSample>>,
+    pub queues: BTreeMap<(SocketAddr, u64), Vec<QueueRecord>>,
     /// Verdicts that were lost.
     pub lost: u64,
 }
@@ -152,7 +152,7 @@ impl Recording {
                 Ok(_) => {}
                 Err(error) => return Err(format!("line {n}: {error}")),
             }
-            match serde_json::from_str::<Change>(&line) {
+            match serde_json::from_str::<RecordingChange>(&line) {
                 Ok(change) => {
                     recording.lost = recording.lost.max(change.lost);
                     change.apply(&mut recording.last);
@@ -175,7 +175,7 @@ impl Recording {
         let mut made = 0;
         for ListenSocket { address, inode, accept_queue, backlog, drops } in sockets {
             let known = queues.entry((*address, *inode)).or_default();
-            known.push(QueueSample {
+            known.push(QueueRecord {
                 at: last.time,
                 accept_queue: *accept_queue,
                 backlog: *backlog,
@@ -211,7 +211,7 @@ mod tests {
         let begin = Begin { schema: SCHEMA.to_owned(), kernel: String::new(), snapshot: all[0].clone() };
         let mut lines = vec![serde_json::to_string(&begin).unwrap()];
         for pair in all.windows(2) {
-            lines.push(serde_json::to_string(&Change::between(&pair[0], &pair[1], 0)).unwrap());
+            lines.push(serde_json::to_string(&RecordingChange::between(&pair[0], &pair[1], 0)).unwrap());
         }
         lines
     }
@@ -252,7 +252,7 @@ mod tests {
     fn lost_verdicts_are_counted() {
         let all = [snapshot(1, &[], vec![]), snapshot(2, &[], vec![])];
         let mut lines = lines(&all);
-        lines.push(serde_json::to_string(&Change::between(&all[0], &all[1], 7)).unwrap());
+        lines.push(serde_json::to_string(&RecordingChange::between(&all[0], &all[1], 7)).unwrap());
         assert_eq!(read(&lines).unwrap().lost, 7);
     }
 }

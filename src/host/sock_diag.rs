@@ -91,8 +91,8 @@ fn dump(request: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
         let (len, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
         match messages(&buffer[..len], &mut each)? {
-            More::Comes => {}
-            More::No => return Ok(()),
+            MoreAnswers::Comes => {}
+            MoreAnswers::No => return Ok(()),
         }
     }
 }
@@ -111,13 +111,13 @@ fn request(family: u8, states: u32, attributes: u8) -> [u8; 72] {
 }
 
 #[derive(PartialEq, Eq, Debug)]
-enum More {
+enum MoreAnswers {
     Comes,
     No,
 }
 
 /// Reads one datagram of answers.
-fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<More> {
+fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<MoreAnswers> {
     while datagram.len() >= HEADER {
         let len = word(datagram, 0).unwrap_or(0) as usize;
         if len < HEADER || len > datagram.len() {
@@ -126,7 +126,7 @@ fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<Mor
         let kind = u16::from_ne_bytes([datagram[4], datagram[5]]);
         let body = &datagram[HEADER..len];
         match kind {
-            NLMSG_DONE => return Ok(More::No),
+            NLMSG_DONE => return Ok(MoreAnswers::No),
             NLMSG_ERROR => {
                 let code = word(body, 0).unwrap_or(0).cast_signed();
                 return Err(io::Error::from_raw_os_error(code.saturating_neg()));
@@ -137,7 +137,7 @@ fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<Mor
         // The next message begins at a multiple of four.
         datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(More::Comes)
+    Ok(MoreAnswers::Comes)
 }
 
 /// `struct inet_diag_msg` and its attributes.
@@ -220,8 +220,8 @@ mod tests {
         let mut datagram = message(BY_FAMILY, &body(&[0, 1, 2, 3, 4, 5, 6, 7, 33]));
         datagram.extend(message(BY_FAMILY, &body(&[0, 1, 2, 3, 4, 5, 6])));
         let mut each = |body: &[u8]| all.extend(answer(body));
-        assert_eq!(messages(&datagram, &mut each).unwrap(), More::Comes);
-        assert_eq!(messages(&message(NLMSG_DONE, &[0; 4]), &mut each).unwrap(), More::No);
+        assert_eq!(messages(&datagram, &mut each).unwrap(), MoreAnswers::Comes);
+        assert_eq!(messages(&message(NLMSG_DONE, &[0; 4]), &mut each).unwrap(), MoreAnswers::No);
         assert_eq!(all[0].address, "192.0.2.7:8080".parse().unwrap());
         assert_eq!((all[0].accept_queue, all[0].backlog, all[0].inode), (9, Some(8), 4711));
         assert_eq!(all[0].drops, Some(33));

@@ -17,7 +17,7 @@
 
 use std::fmt::Write as _;
 
-use super::verdict::{Judgement, Name, Place, Queues};
+use super::verdict::{DropSite, Judgement, Name, Queues};
 
 /// How such a comment begins.
 pub const PREFIX: &str = "synscope kernel: ";
@@ -32,7 +32,7 @@ pub fn write(judgement: &Judgement) -> String {
     for (what, place) in
         [("dropped", &judgement.dropped), ("reset", &judgement.reset), ("sent", &judgement.sent)]
     {
-        if let Some(Place { reason, function }) = place {
+        if let Some(DropSite { reason, function }) = place {
             parts.push(format!("{what} {} {}", or_none(reason), or_none(function)));
         }
     }
@@ -78,8 +78,8 @@ pub fn read(text: &str) -> Option<Judgement> {
     (judgement != Judgement::default()).then_some(judgement)
 }
 
-fn place(reason: &str, function: &str) -> Option<Place> {
-    Some(Place { reason: name(reason)?, function: name(function)? })
+fn place(reason: &str, function: &str) -> Option<DropSite> {
+    Some(DropSite { reason: name(reason)?, function: name(function)? })
 }
 
 /// A name: `Some(None)` for `-`, `None` for a word that cannot be a name.
@@ -106,11 +106,11 @@ mod tests {
 
     fn judgement() -> Judgement {
         Judgement {
-            dropped: Some(Place {
+            dropped: Some(DropSite {
                 reason: Some("TCP_LISTEN_OVERFLOW".into()),
                 function: Some("tcp_v4_rcv".into()),
             }),
-            reset: Some(Place { reason: None, function: None }),
+            reset: Some(DropSite { reason: None, function: None }),
             at_listener: Some("tcp_v4_syn_recv_sock".into()),
             queues: Some(Queues { accept: 129, syn: 3, limit: 128, without_cookies: true }),
             ..Judgement::default()

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict::{Event, Name, Queues, SegmentKey, Statement};
+use super::verdict::{KernelEvent, Name, Queues, SegmentKey, Statement};
 use crate::decode::segment::Flags;
 use crate::time::Timestamp;
 
@@ -24,8 +24,8 @@ const LONGEST_NAME: usize = 128;
 /// A statement as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
-    verdict: Event,
+struct StatementLine {
+    verdict: KernelEvent,
     time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     reason: Option<Box<str>>,
@@ -52,7 +52,7 @@ pub fn write(statement: &Statement) -> String {
     let Statement { event, time, reason, function, queues, segment } = statement;
     let SegmentKey { source, destination, seq, ack, flags: Flags(flags), ip_id, payload } = *segment;
     let name = |name: &Option<Name>| name.as_deref().map(Box::from);
-    let line = Line {
+    let line = StatementLine {
         verdict: *event,
         time: *time,
         reason: name(reason),
@@ -76,7 +76,7 @@ pub fn write(statement: &Statement) -> String {
 ///
 /// # Errors The error in the line.
 pub fn read(line: &str) -> Result<Statement, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: StatementLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let name = |name: Option<Box<str>>| match name {
         Some(name) if !is_name(&name) => Err(format!("{:?} is no name", &*name)),
         name => Ok(name.map(|name| Name::from(&*name))),
@@ -212,7 +212,7 @@ mod tests {
 
     fn statement(time: i64) -> Statement {
         Statement {
-            event: Event::Dropped,
+            event: KernelEvent::Dropped,
             time: Timestamp(1_795_356_232_123_456_000 + time),
             reason: Some("TCP_LISTEN_OVERFLOW".into()),
             function: None,
@@ -245,7 +245,7 @@ mod tests {
              \"flags\":24,\"ip_id\":0,\"payload\":5,\"accept_queue\":[129,128],\"syn_queue\":[3,128]}"
         );
         assert_eq!(read(&line), Ok(statement(0)));
-        for event in [Event::Reset, Event::ResetBySocket, Event::AtListener] {
+        for event in [KernelEvent::Reset, KernelEvent::ResetBySocket, KernelEvent::AtListener] {
             let one = Statement { event, queues: None, ..statement(5) };
             assert_eq!(read(&write(&one)), Ok(one));
             let queues = Queues { syn: 129, limit: 128, without_cookies: true, ..Queues::default() };

@@ -3,7 +3,7 @@
 //! Measured on Linux 6.1, 6.12 and 6.18. Before a reason got its name the kernel said `NOT_SPECIFIED`, which it also says
 //! of harmless drops: a repeated SYN, the bare ACK of `TCP_DEFER_ACCEPT`.
 
-use super::verdict::{Judgement, Place, Queues, UNSPECIFIED};
+use super::verdict::{DropSite, Judgement, Queues, UNSPECIFIED};
 
 /// What the kernel did, in terms of the findings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -101,7 +101,7 @@ impl Rule {
     fn fits(&self, judgement: &Judgement) -> bool {
         let Rule(said, reason, function, when, _) = self;
         let listener = judgement.at_listener.as_ref();
-        let of_listener = listener.map(|name| Place { reason: None, function: Some(name.clone()) });
+        let of_listener = listener.map(|name| DropSite { reason: None, function: Some(name.clone()) });
         let place = match said {
             Said::Dropped => judgement.dropped.as_ref(),
             Said::Reset => judgement.reset.as_ref(),
@@ -140,8 +140,8 @@ impl QueueCondition {
 mod tests {
     use super::*;
 
-    fn place(reason: &str, function: &str) -> Option<Place> {
-        Some(Place { reason: Some(reason.into()), function: Some(function.into()) })
+    fn place(reason: &str, function: &str) -> Option<DropSite> {
+        Some(DropSite { reason: Some(reason.into()), function: Some(function.into()) })
     }
 
     fn dropped(reason: &str, function: &str, queues: Option<Queues>) -> Option<Meaning> {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn no_reason_is_no_evidence() {
         assert_eq!(dropped("NOT_SPECIFIED", "tcp_v4_rcv", FULL), None);
-        let unnamed = Some(Place { reason: None, function: Some("tcp_v4_rcv".into()) });
+        let unnamed = Some(DropSite { reason: None, function: Some("tcp_v4_rcv".into()) });
         assert_eq!(meaning(&Judgement { dropped: unnamed, queues: FULL, ..Judgement::default() }), None);
         assert_eq!(meaning(&Judgement::default()), None);
     }

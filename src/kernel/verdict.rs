@@ -16,7 +16,7 @@ pub type Name = Arc<str>;
 /// Its names in a recording are the words of a report.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Event {
+pub enum KernelEvent {
     /// The kernel freed a packet that it had not used.
     Dropped,
     /// The kernel answers it with a RST.
@@ -84,7 +84,7 @@ pub struct SegmentKey {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
     /// What happened.
-    pub event: Event,
+    pub event: KernelEvent,
     /// When.
     pub time: Timestamp,
     /// Why, where this kernel says so.
@@ -99,7 +99,7 @@ pub struct Statement {
 
 /// Why and where.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Place {
+pub struct DropSite {
     /// Why, where this kernel says so.
     pub reason: Option<Name>,
     /// Where in the kernel, where that is known.
@@ -110,11 +110,11 @@ pub struct Place {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Judgement {
     /// It was dropped.
-    pub dropped: Option<Place>,
+    pub dropped: Option<DropSite>,
     /// It was answered with a RST.
-    pub reset: Option<Place>,
+    pub reset: Option<DropSite>,
     /// It is a RST that the kernel sent.
-    pub sent: Option<Place>,
+    pub sent: Option<DropSite>,
     /// The function at whose entry the queues were read.
     pub at_listener: Option<Name>,
     /// The queues, as full as they were when the packet came.
@@ -125,12 +125,14 @@ impl Judgement {
     /// Takes in a statement about this packet. The first statement holds.
     pub fn add(&mut self, statement: &Statement) {
         let Statement { event, reason, function, queues, .. } = statement;
-        let place = || Place { reason: reason.clone(), function: function.clone() };
+        let place = || DropSite { reason: reason.clone(), function: function.clone() };
         match event {
-            Event::Dropped => _ = self.dropped.get_or_insert_with(place),
-            Event::Reset => _ = self.reset.get_or_insert_with(place),
-            Event::ResetBySocket => _ = self.sent.get_or_insert_with(place),
-            Event::AtListener => self.at_listener = self.at_listener.take().or_else(|| function.clone()),
+            KernelEvent::Dropped => _ = self.dropped.get_or_insert_with(place),
+            KernelEvent::Reset => _ = self.reset.get_or_insert_with(place),
+            KernelEvent::ResetBySocket => _ = self.sent.get_or_insert_with(place),
+            KernelEvent::AtListener => {
+                self.at_listener = self.at_listener.take().or_else(|| function.clone())
+            }
         }
         self.queues = match (self.queues, *queues) {
             // A queue length read while a request is removed may be one less than the length that the request met.
@@ -143,8 +145,8 @@ impl Judgement {
     }
 
     /// The place that decides: of the drop, unless the kernel names no reason there and does so for the RST.
-    pub fn place(&self) -> Option<&Place> {
-        let named = |place: &&Place| place.reason.as_deref().is_some_and(|reason| reason != UNSPECIFIED);
+    pub fn place(&self) -> Option<&DropSite> {
+        let named = |place: &&DropSite| place.reason.as_deref().is_some_and(|reason| reason != UNSPECIFIED);
         let all = || [&self.dropped, &self.reset, &self.sent].into_iter().flatten();
         all().find(named).or_else(|| all().next())
     }

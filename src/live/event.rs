@@ -21,7 +21,7 @@ pub fn why_unseen(counter: &str) -> &'static str {
 /// One line of `--format jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub enum LiveEvent {
     /// A finding that was not there before.
     Opened {
         /// When it was issued, RFC 3339.

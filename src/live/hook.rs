@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::live::incidents::ByIncident;
 use crate::live::output::{Next, Output};
-use crate::live::state::State;
+use crate::live::state::WatchState;
 use crate::report::terminal::counted;
 
 /// Events that wait for the program to end; further ones are left out, and a warning says how many.
@@ -24,7 +24,7 @@ const AT_THE_END: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The program, and the thread that runs it, once for each event and one after the other.
-pub struct Hook {
+pub struct IncidentHook {
     events: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
     /// Until when the program may run, once the watch ends.
@@ -34,12 +34,12 @@ pub struct Hook {
     warn: fn(&str),
 }
 
-impl Hook {
+impl IncidentHook {
     /// Gets ready to start `program`; no shell reads the name. `warn` is told what goes wrong.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn new(program: &Path, warn: fn(&str)) -> io::Result<Hook> {
+    pub fn new(program: &Path, warn: fn(&str)) -> io::Result<IncidentHook> {
         let (events, waiting) = mpsc::sync_channel::<String>(WAITING);
         let program: PathBuf = program.to_owned();
         let end: Arc<OnceLock<Instant>> = Arc::default();
@@ -61,7 +61,7 @@ impl Hook {
             }
         };
         let thread = thread::Builder::new().name("on-incident".to_owned()).spawn(run)?;
-        Ok(Hook {
+        Ok(IncidentHook {
             events: Some(events),
             thread: Some(thread),
             end,
@@ -71,7 +71,7 @@ impl Hook {
         })
     }
 
-    fn send(&mut self, event: &Event) {
+    fn send(&mut self, event: &LiveEvent) {
         let Ok(text) = serde_json::to_string(event) else { return };
         match self.events.as_ref().map(|events| events.try_send(text + "\n")) {
             Some(Err(TrySendError::Full(_))) => {
@@ -86,16 +86,16 @@ impl Hook {
     }
 }
 
-impl Output for Hook {
-    fn tick(&mut self, _: &State, events: &[Event]) -> io::Result<Next> {
+impl Output for IncidentHook {
+    fn tick(&mut self, _: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
         for event in events {
             let is_about_one = matches!(
                 event,
-                Event::Opened { .. }
-                    | Event::Updated { .. }
-                    | Event::Withdrawn { .. }
-                    | Event::Changed { .. }
-                    | Event::Closed { .. }
+                LiveEvent::Opened { .. }
+                    | LiveEvent::Updated { .. }
+                    | LiveEvent::Withdrawn { .. }
+                    | LiveEvent::Changed { .. }
+                    | LiveEvent::Closed { .. }
             );
             if self.told.is_news(event) && is_about_one {
                 self.send(event);
@@ -105,7 +105,7 @@ impl Output for Hook {
     }
 }
 
-impl Drop for Hook {
+impl Drop for IncidentHook {
     fn drop(&mut self) {
         // What waits is still told, if that does not take long.
         let _ = self.end.set(Instant::now() + AT_THE_END);
@@ -160,16 +160,16 @@ mod tests {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
         let state = samples::overflow();
         let incident = Box::new(state.incidents[0].incident.clone());
-        let closed = Event::Closed { at: state.at.to_string(), incident };
-        let mut hook = Hook::new(&program, |text| panic!("{text}")).unwrap();
+        let closed = LiveEvent::Closed { at: state.at.to_string(), incident };
+        let mut hook = IncidentHook::new(&program, |text| panic!("{text}")).unwrap();
         hook.tick(
             &state,
-            &[closed.clone(), Event::Warning { at: state.at.to_string(), text: "no".to_owned() }],
+            &[closed.clone(), LiveEvent::Warning { at: state.at.to_string(), text: "no".to_owned() }],
         )
         .unwrap();
         drop(hook);
         let lines = std::fs::read_to_string(&out).unwrap();
-        assert_eq!(serde_json::from_str::<Event>(&lines).unwrap(), closed, "{lines}");
+        assert_eq!(serde_json::from_str::<LiveEvent>(&lines).unwrap(), closed, "{lines}");
     }
 
     /// A program that neither reads nor ends holds up the end of the watch for a few seconds, however much waits.
@@ -185,8 +185,8 @@ mod tests {
         // More than a pipe holds.
         let mut incident = state.incidents[0].incident.clone();
         incident.findings = vec!["f-0123456789ab".to_owned(); 10_000];
-        let closed = Event::Closed { at: state.at.to_string(), incident: Box::new(incident) };
-        let mut hook = Hook::new(&program, |_| {}).unwrap();
+        let closed = LiveEvent::Closed { at: state.at.to_string(), incident: Box::new(incident) };
+        let mut hook = IncidentHook::new(&program, |_| {}).unwrap();
         hook.tick(&state, &[closed.clone(), closed.clone(), closed]).unwrap();
         let begun = Instant::now();
         drop(hook);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::model::{Certainty, Finding, Kind, Severity};
 
 /// How many incidents are remembered together with their last report.
@@ -12,11 +12,11 @@ const REMEMBERED: usize = 1_024;
 #[derive(Default)]
 pub struct ByIncident {
     /// By the id of the incident.
-    told: BTreeMap<String, Told>,
+    told: BTreeMap<String, ReportedIncident>,
 }
 
 /// The finding that stands for an incident.
-struct Told {
+struct ReportedIncident {
     example: String,
     what: (Kind, Certainty, Severity),
 }
@@ -27,20 +27,20 @@ fn what(finding: &Finding) -> (Kind, Certainty, Severity) {
 
 impl ByIncident {
     /// Whether the event says that an incident opened, changed or closed. An event about no incident is always news.
-    pub fn is_news(&mut self, event: &Event) -> bool {
+    pub fn is_news(&mut self, event: &LiveEvent) -> bool {
         match event {
-            Event::Opened { incident, finding, .. } => {
+            LiveEvent::Opened { incident, finding, .. } => {
                 if self.told.contains_key(incident) {
                     return false;
                 }
                 if self.told.len() >= REMEMBERED {
                     self.told.pop_first();
                 }
-                let told = Told { example: finding.id.clone(), what: what(finding) };
+                let told = ReportedIncident { example: finding.id.clone(), what: what(finding) };
                 self.told.insert(incident.clone(), told);
                 true
             }
-            Event::Updated { was, finding, .. } => {
+            LiveEvent::Updated { was, finding, .. } => {
                 let before = was.as_ref().unwrap_or(&finding.id);
                 let Some(told) = self.told.values_mut().find(|told| told.example == *before) else {
                     return false;
@@ -50,12 +50,12 @@ impl ByIncident {
                 told.what = what(finding);
                 is_other
             }
-            Event::Withdrawn { finding, .. } => {
+            LiveEvent::Withdrawn { finding, .. } => {
                 let before = self.told.len();
                 self.told.retain(|_, told| told.example != *finding);
                 self.told.len() < before
             }
-            Event::Closed { incident, .. } => {
+            LiveEvent::Closed { incident, .. } => {
                 self.told.remove(&incident.id);
                 true
             }
@@ -74,8 +74,8 @@ mod tests {
         let report = samples::overflow();
         let at = || "2026-11-22T14:03:07Z".to_owned();
         let finding = |n: usize| Box::new(report.findings[n].clone());
-        let opened = |n| Event::Opened { at: at(), incident: "i".to_owned(), finding: finding(n) };
-        let updated = |finding| Event::Updated { at: at(), was: None, finding };
+        let opened = |n| LiveEvent::Opened { at: at(), incident: "i".to_owned(), finding: finding(n) };
+        let updated = |finding| LiveEvent::Updated { at: at(), was: None, finding };
         let mut told = ByIncident::default();
         assert!(told.is_news(&opened(0)));
         assert!(!told.is_news(&opened(1)), "more of the same");
@@ -86,7 +86,7 @@ mod tests {
         assert!(told.is_news(&updated(surer)));
         let mut incident = report.incidents[0].clone();
         incident.id = "i".to_owned();
-        assert!(told.is_news(&Event::Closed { at: at(), incident: Box::new(incident) }));
+        assert!(told.is_news(&LiveEvent::Closed { at: at(), incident: Box::new(incident) }));
         assert!(told.is_news(&opened(0)), "another one by the same name");
     }
 }

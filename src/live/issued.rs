@@ -6,26 +6,26 @@
 //! confirmed stands: later knowledge is a further sentence.
 
 mod confirmed;
+mod counted_findings;
 mod ends;
-mod folded;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::confirmed::Round;
-use self::ends::ByEnds;
-use self::folded::Folded;
+use self::confirmed::LookResults;
+use self::counted_findings::CountedFindings;
+use self::ends::IdentityIndex;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, FoundDraft};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
 use crate::engine::rolling::CurrentResult;
 use crate::flow::key::Host;
-use crate::live::event::Event;
-use crate::live::witness::{Judged, Unheard};
+use crate::live::event::LiveEvent;
+use crate::live::witness::{RemainingFindings, Unheard};
 use crate::model::{Incident, Kind, Vantage};
 use crate::time::{Span, Timestamp};
 
@@ -147,7 +147,7 @@ impl IssuedFinding {
 
 /// Everything that was told.
 #[derive(Default)]
-pub struct Issued {
+pub struct IssuedFindings {
     bounds: IssuedLimits,
     /// By the order in which they were told.
     entries: BTreeMap<u64, IssuedFinding>,
@@ -155,12 +155,12 @@ pub struct Issued {
     index: HashMap<IssuedKey, u64>,
     by_connection: HashMap<PacketId, Vec<IssuedKey>>,
     /// Findings that may come from either of two connections.
-    by_ends: ByEnds,
+    by_ends: IdentityIndex,
     /// Drafts that have not stood long enough.
     pending: HashMap<IssuedKey, Timestamp>,
     in_place: HashMap<ListenerKey, usize>,
     /// By kind and by the name of the listener, as incidents have it.
-    folded: BTreeMap<IncidentKey, Folded>,
+    folded: BTreeMap<IncidentKey, CountedFindings>,
     counted: HashSet<IssuedKey>,
     open: Vec<Incident>,
     closed: VecDeque<Incident>,
@@ -180,7 +180,7 @@ enum IssuedChange {
 }
 
 /// How long a draft has to stand before it is told, where it is `settle` as a rule.
-fn patience(draft: &Draft, unheard: Option<Unheard>, round: &Round, settle: Span) -> Span {
+fn patience(draft: &Draft, unheard: Option<Unheard>, round: &LookResults, settle: Span) -> Span {
     let key = IssuedKey::of(draft);
     match unheard {
         _ if settle == Span::ZERO => settle,
@@ -188,31 +188,31 @@ fn patience(draft: &Draft, unheard: Option<Unheard>, round: &Round, settle: Span
         // What a listener's own socket has counted turns into nothing else.
         _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
         _ if round.is_confirmed(key) => settle.min(SETTLE_CONFIRMED),
-        None if draft.was_held_against_host() => settle.min(SETTLE_HEARD),
+        None if draft.was_checked_by_host() => settle.min(SETTLE_HEARD),
         _ => settle,
     }
 }
 
-impl Issued {
+impl IssuedFindings {
     /// With other bounds than usual.
-    pub fn within(bounds: IssuedLimits) -> Issued {
-        Issued { bounds, ..Issued::default() }
+    pub fn within(bounds: IssuedLimits) -> IssuedFindings {
+        IssuedFindings { bounds, ..IssuedFindings::default() }
     }
 
     /// Compares the current drafts (after the kernel was heard) with the issued findings, and returns the changes. With
     /// `settle` zero they are issued at once.
     pub fn compare(
         &mut self,
-        judged: Judged,
+        judged: RemainingFindings,
         sight: &CurrentResult,
         now: Timestamp,
         settle: Span,
         paths: &[Arc<str>],
-    ) -> Vec<Event> {
+    ) -> Vec<LiveEvent> {
         let mut changes = Vec::new();
         let mut present: HashSet<IssuedKey> = HashSet::with_capacity(judged.drafts.len());
         let mut fresh = Vec::new();
-        let round = Round::of(&judged);
+        let round = LookResults::of(&judged);
         for (draft, vantage) in judged.drafts {
             let key = IssuedKey::of(&draft);
             if !round.is_confirmed(key) && self.is_overruled(key, &round, &mut present) {
@@ -296,7 +296,7 @@ impl Issued {
             keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
         let judged = |number: &u64| {
             let entry = self.entries.get(number);
-            entry.is_some_and(|e| e.draft.was_held_against_host())
+            entry.is_some_and(|e| e.draft.was_checked_by_host())
         };
         if !numbers.iter().any(judged) {
             return false;
@@ -356,7 +356,7 @@ impl Issued {
     fn missing(
         &mut self,
         present: &HashSet<IssuedKey>,
-        round: &Round,
+        round: &LookResults,
         sight: &CurrentResult,
         now: Timestamp,
     ) -> Vec<IssuedKey> {
@@ -382,7 +382,7 @@ impl Issued {
     fn issue(
         &mut self,
         key: IssuedKey,
-        (draft, vantage): Found,
+        (draft, vantage): FoundDraft,
         backing: Backing,
         now: Timestamp,
         paths: &[Arc<str>],
@@ -562,13 +562,13 @@ impl Issued {
         incident.last.max(folded.unwrap_or(Timestamp::MIN))
     }
 
-    fn tell(&self, changes: Vec<IssuedChange>, now: Timestamp, events: &mut Vec<Event>) {
+    fn tell(&self, changes: Vec<IssuedChange>, now: Timestamp, events: &mut Vec<LiveEvent>) {
         let at = || now.to_string();
         for change in changes {
             match change {
                 IssuedChange::Opened(number) => {
                     let Some(entry) = self.entries.get(&number) else { continue };
-                    events.push(Event::Opened {
+                    events.push(LiveEvent::Opened {
                         at: at(),
                         incident: entry.incident.clone(),
                         finding: Box::new(entry.written.finding.clone()),
@@ -576,13 +576,13 @@ impl Issued {
                 }
                 IssuedChange::Updated(number, was) => {
                     let Some(entry) = self.entries.get(&number) else { continue };
-                    events.push(Event::Updated {
+                    events.push(LiveEvent::Updated {
                         at: at(),
                         was,
                         finding: Box::new(entry.written.finding.clone()),
                     });
                 }
-                IssuedChange::Withdrawn(id) => events.push(Event::Withdrawn {
+                IssuedChange::Withdrawn(id) => events.push(LiveEvent::Withdrawn {
                     at: at(),
                     finding: id,
                     reason: "later packets show that it was none".to_owned(),
@@ -592,7 +592,7 @@ impl Issued {
     }
 
     /// Closes the incidents that nothing was added to for a while.
-    fn close(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    fn close(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         let open = std::mem::take(&mut self.open);
         let (over, open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|incident| self.has_ended(incident, now));
@@ -619,7 +619,7 @@ impl Issued {
             {
                 self.forgotten += folded.count;
             }
-            events.push(Event::Closed { at: now.to_string(), incident: Box::new(incident.clone()) });
+            events.push(LiveEvent::Closed { at: now.to_string(), incident: Box::new(incident.clone()) });
             self.closed.push_back(incident);
             if self.closed.len() > self.bounds.closed {
                 self.closed.pop_front();
@@ -665,7 +665,7 @@ impl Issued {
     }
 
     /// Everything for a report: findings in order of time, their drafts, and incidents with the gravest first.
-    pub fn all(&self) -> (Vec<Found>, Vec<Written>, Vec<Incident>) {
+    pub fn all(&self) -> (Vec<FoundDraft>, Vec<Written>, Vec<Incident>) {
         let mut sorted: Vec<&IssuedFinding> = self.entries.values().collect();
         sorted.sort_by_cached_key(|entry| entry.draft.order());
         let drafts =

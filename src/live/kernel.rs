@@ -207,7 +207,7 @@ impl Kernel {
             let mut known: Option<(Instant, Snapshot)> = None;
             let mut clock = SteadyClock::default();
             let mut states = States::default();
-            let mut moves = Moves::default();
+            let mut moves = PacketWatch::default();
             while let Ok(question) = asked.recv() {
                 clock.look();
                 if !moves.is_worth_a_look() && question == Question::IfMoved {
@@ -248,12 +248,12 @@ impl Kernel {
 
 /// Whether the namespace has had a packet since the last look.
 #[derive(Default)]
-struct Moves {
+struct PacketWatch {
     counted: Option<[String; 2]>,
     looked: Option<Instant>,
 }
 
-impl Moves {
+impl PacketWatch {
     /// Whether something has come, or the last look is long ago: then one follows.
     fn is_worth_a_look(&mut self) -> bool {
         let counted = Snapshot::counted().ok();

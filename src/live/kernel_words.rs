@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::decode::segment::{PacketId, Segment};
-use crate::detect::Found;
+use crate::detect::FoundDraft;
 use crate::diagnose::kernel;
 use crate::kernel::comment;
 use crate::kernel::join::{Joiner, NEAR, PATIENCE};
@@ -17,28 +17,28 @@ use crate::time::{Span, Timestamp};
 const MOST_REFUSED: usize = 20_000;
 
 /// Says what the kernel did with packets.
-pub trait Source: Send {
+pub trait StatementSource: Send {
     /// The statements since the last call. Never waits.
-    fn heard(&mut self) -> NewStatements;
+    fn new_statements(&mut self) -> NewStatements;
 
     /// All that was said until now; nothing is asked any more.
     fn finish(&mut self) -> NewStatements;
 }
 
 #[cfg(target_os = "linux")]
-impl Source for crate::kernel::bpf::reader::Reader {
-    fn heard(&mut self) -> NewStatements {
-        crate::kernel::bpf::reader::Reader::heard(self)
+impl StatementSource for crate::kernel::bpf::reader::VerdictReader {
+    fn new_statements(&mut self) -> NewStatements {
+        crate::kernel::bpf::reader::VerdictReader::drain_statements(self)
     }
 
     fn finish(&mut self) -> NewStatements {
-        crate::kernel::bpf::reader::Reader::finish(self)
+        crate::kernel::bpf::reader::VerdictReader::finish(self)
     }
 }
 
 /// The kernel's statements, by packet.
 pub struct KernelWords {
-    source: Box<dyn Source>,
+    source: Box<dyn StatementSource>,
     joiner: Joiner,
     judgements: Judgements,
     /// Packets that the kernel says it refused, the latest; and in which order they came.
@@ -55,7 +55,7 @@ pub struct KernelWords {
 
 impl KernelWords {
     /// Nothing was said yet.
-    pub fn new(source: Box<dyn Source>) -> KernelWords {
+    pub fn new(source: Box<dyn StatementSource>) -> KernelWords {
         KernelWords {
             source,
             joiner: Joiner::default(),
@@ -76,7 +76,7 @@ impl KernelWords {
 
     /// Joins the statements with the packets from before `now`.
     pub fn catch_up(&mut self, now: Timestamp) {
-        let heard = self.source.heard();
+        let heard = self.source.new_statements();
         self.hear(heard);
         let joined = self.joiner.join(now);
         self.record(joined);
@@ -139,7 +139,7 @@ impl KernelWords {
     }
 
     /// Lets the kernel's statements decide about findings.
-    pub fn judge(&mut self, drafts: &mut [Found]) {
+    pub fn judge(&mut self, drafts: &mut [FoundDraft]) {
         kernel::judge(drafts, &mut self.judgements);
     }
 

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use anstyle::Style;
 
-use crate::live::event::{Event, why_unseen};
+use crate::live::event::{LiveEvent, why_unseen};
 use crate::live::incidents::ByIncident;
 use crate::live::output::{Next, Output};
 use crate::live::phase::Phase;
-use crate::live::state::State;
+use crate::live::state::WatchState;
 use crate::model::{Certainty, Finding, Incident, Kind, Severity};
 use crate::report::terminal::{Color, FAINT, Look, PLAIN, counted, grouped, sanitize, severity_style, wrap};
 use crate::time::{Span, Timestamp};
@@ -48,7 +48,7 @@ impl<W: Write> JsonLines<W> {
 }
 
 impl<W: Write> Output for JsonLines<W> {
-    fn tick(&mut self, _: &State, events: &[Event]) -> io::Result<Next> {
+    fn tick(&mut self, _: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
         for event in events {
             if self.incidents.as_mut().is_some_and(|incidents| !incidents.is_news(event)) {
                 continue;
@@ -68,7 +68,7 @@ pub struct TextLog<W: Write> {
     out: W,
     look: Look,
     /// The last log line about each open incident.
-    said: BTreeMap<String, Said>,
+    said: BTreeMap<String, LoggedIncident>,
     statistics: u64,
     /// Since when incidents that opened are counted, and how many have.
     opened: (Timestamp, u64),
@@ -77,7 +77,7 @@ pub struct TextLog<W: Write> {
 }
 
 /// The last log line about an incident.
-struct Said {
+struct LoggedIncident {
     /// The finding that was told in full.
     example: String,
     kind: Kind,
@@ -115,14 +115,14 @@ impl<W: Write> TextLog<W> {
         Ok(())
     }
 
-    fn opened(&mut self, state: &State, at: &str, incident: &str, finding: &Finding) -> io::Result<()> {
+    fn opened(&mut self, state: &WatchState, at: &str, incident: &str, finding: &Finding) -> io::Result<()> {
         if self.said.contains_key(incident) {
             return Ok(());
         }
         let of = state.incidents.iter().find(|watched| watched.incident.id == incident);
         self.said.insert(
             incident.to_owned(),
-            Said {
+            LoggedIncident {
                 example: finding.id.clone(),
                 kind: finding.kind,
                 certainty: finding.certainty,
@@ -161,7 +161,13 @@ impl<W: Write> TextLog<W> {
         self.line(at, severity_style(finding.severity), word(finding.severity), &text)
     }
 
-    fn updated(&mut self, state: &State, at: &str, was: Option<&str>, finding: &Finding) -> io::Result<()> {
+    fn updated(
+        &mut self,
+        state: &WatchState,
+        at: &str,
+        was: Option<&str>,
+        finding: &Finding,
+    ) -> io::Result<()> {
         let before = was.unwrap_or(&finding.id);
         let told = self.said.iter().find(|(_, said)| said.example == before).map(|(id, _)| id.clone());
         // With its kind a finding goes over to another incident.
@@ -217,7 +223,7 @@ impl<W: Write> TextLog<W> {
     }
 
     /// Incidents that have grown since they were last spoken of.
-    fn grown(&mut self, state: &State) -> io::Result<()> {
+    fn grown(&mut self, state: &WatchState) -> io::Result<()> {
         let mut lines = Vec::new();
         for watched in state.incidents.iter().filter(|watched| watched.open) {
             let incident = &watched.incident;
@@ -244,15 +250,17 @@ impl<W: Write> TextLog<W> {
 }
 
 impl<W: Write> Output for TextLog<W> {
-    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next> {
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
         let mut withdrawn: Vec<(&str, &str)> = Vec::new();
         for event in events {
             match event {
-                Event::Opened { at, incident, finding } => self.opened(state, at, incident, finding)?,
-                Event::Updated { at, was, finding } => self.updated(state, at, was.as_deref(), finding)?,
-                Event::Withdrawn { at, reason, .. } => withdrawn.push((at, reason)),
-                Event::Closed { at, incident } => self.closed(at, incident)?,
-                Event::CounterOnly { at, counter, rose, listeners, refused } => {
+                LiveEvent::Opened { at, incident, finding } => self.opened(state, at, incident, finding)?,
+                LiveEvent::Updated { at, was, finding } => {
+                    self.updated(state, at, was.as_deref(), finding)?
+                }
+                LiveEvent::Withdrawn { at, reason, .. } => withdrawn.push((at, reason)),
+                LiveEvent::Closed { at, incident } => self.closed(at, incident)?,
+                LiveEvent::CounterOnly { at, counter, rose, listeners, refused } => {
                     let whose = match (listeners.as_slice(), refused.as_slice()) {
                         ([], []) => String::new(),
                         (some, []) => format!(" (dropped at {})", some.join(", ")),
@@ -261,7 +269,9 @@ impl<W: Write> Output for TextLog<W> {
                     let text = format!("{counter} rose by {rose}{whose}: {}", why_unseen(counter));
                     self.line(at, FAINT, "counter", &text)?;
                 }
-                Event::Statistics { at, packets, attempts, completed, dropped, tracked, open, .. } => {
+                LiveEvent::Statistics {
+                    at, packets, attempts, completed, dropped, tracked, open, ..
+                } => {
                     self.statistics += 1;
                     if self.statistics.is_multiple_of(STATISTICS) && *packets > 0 {
                         let text = format!(
@@ -274,14 +284,14 @@ impl<W: Write> Output for TextLog<W> {
                         self.line(at, FAINT, "counts", &text)?;
                     }
                 }
-                Event::Warning { at, text } => {
+                LiveEvent::Warning { at, text } => {
                     self.line(at, severity_style(Severity::Warning), "note", text)?;
                 }
-                Event::Changed { at, state, incident, refused } => {
+                LiveEvent::Changed { at, state, incident, refused } => {
                     self.changed(at, *state, incident, refused.as_deref())?;
                 }
                 // Growth is told from the state, whether its findings are listed or only counted.
-                Event::Grew { .. } => {}
+                LiveEvent::Grew { .. } => {}
             }
         }
         if let Some((at, reason)) = withdrawn.first() {

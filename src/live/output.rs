@@ -4,8 +4,8 @@ use std::io;
 
 use crate::capture::Block;
 use crate::decode::segment::PacketId;
-use crate::live::event::Event;
-use crate::live::state::State;
+use crate::live::event::LiveEvent;
+use crate::live::state::WatchState;
 
 /// Shows the watch. Called several times a second, also when nothing happened.
 pub trait Output {
@@ -13,7 +13,7 @@ pub trait Output {
     ///
     /// # Errors
     /// What the terminal, file or pipe says. A broken pipe ends the watch quietly, anything else with a message.
-    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next>;
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> io::Result<Next>;
 }
 
 /// Whether the watch goes on.
@@ -33,7 +33,7 @@ pub trait Recorder {
 
     /// Receives events after the packets that they are about: incidents that open ([`Event::Opened`]) and close
     /// ([`Event::Closed`]). Returns messages for the user: a full disk, a file that was saved.
-    fn tick(&mut self, state: &State, events: &[Event]) -> Vec<String>;
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> Vec<String>;
 
     /// The watch is over.
     fn finish(&mut self) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::detect::registry;
 use crate::detect::spec::Property;
-use crate::live::sockets::{ListenSockets, Trouble};
+use crate::live::sockets::{AddressTrouble, ListenSockets};
 pub use crate::live::state::Phase;
 use crate::model::Incident;
 use crate::time::{Span, Timestamp};
@@ -19,7 +19,7 @@ const WITHOUT_DROPS: Span = Span::secs(3);
 const WELL: Span = Span::secs(10);
 
 /// The course of an incident so far.
-struct Course {
+struct IncidentCourse {
     connections: u64,
     grew: Timestamp,
     phase: Phase,
@@ -27,7 +27,7 @@ struct Course {
 
 /// The course of each open incident, by id.
 #[derive(Default)]
-pub(super) struct Courses(BTreeMap<String, Course>);
+pub(super) struct Courses(BTreeMap<String, IncidentCourse>);
 
 impl Courses {
     /// Brings the open incidents up to date; gives those whose phase has changed as the kernel sees it.
@@ -41,7 +41,7 @@ impl Courses {
         self.0.retain(|id, _| open.iter().any(|incident| incident.id == *id));
         for incident in open {
             let size = incident.connections.max(incident.findings.len() as u64);
-            let course = self.0.entry(incident.id.clone()).or_insert(Course {
+            let course = self.0.entry(incident.id.clone()).or_insert(IncidentCourse {
                 connections: size,
                 grew: now,
                 phase: Phase::Growing,
@@ -67,7 +67,7 @@ impl Courses {
 }
 
 /// What the kernel knows of the queue whose overflow the incident is.
-fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<Trouble> {
+fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<AddressTrouble> {
     if !registry::spec(incident.kind).has(Property::QueueWasFull) {
         return None;
     }
@@ -75,8 +75,8 @@ fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<Trouble> {
     trouble.dropped.is_some().then_some(trouble)
 }
 
-fn phase(course: &Course, trouble: Option<Trouble>, now: Timestamp) -> Phase {
-    let Some(Trouble { dropped, full }) = trouble else {
+fn phase(course: &IncidentCourse, trouble: Option<AddressTrouble>, now: Timestamp) -> Phase {
+    let Some(AddressTrouble { dropped, full }) = trouble else {
         return if now - course.grew < UNCHANGED { Phase::Growing } else { Phase::Steady };
     };
     let quiet = now - dropped.unwrap_or(course.grew);

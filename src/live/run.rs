@@ -4,15 +4,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::capture::Block;
-use crate::capture::feed::{Fed, Feed};
+use crate::capture::feed::{Feed, FeedResult};
 use crate::capture::steady::SteadyClock;
 use crate::engine::Analysis;
 use crate::engine::rolling::Moment;
 use crate::fault::{self, Fault};
 use crate::live::delay::Delay;
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::live::output::{Next, Output, Recorder};
-use crate::live::watch::{Step, Watch};
+use crate::live::watch::{Watch, WatchStep};
 use crate::time::{Span, Timestamp};
 
 /// How often the watch is brought up to date.
@@ -36,7 +36,7 @@ const SET_BACK: Duration = Duration::from_secs(10);
 
 /// When to end.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Until {
+pub struct EndCondition {
     /// After this many packets.
     pub packets: Option<u64>,
     /// After so long.
@@ -45,7 +45,7 @@ pub struct Until {
 
 /// Whose time counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
+pub enum TimeSource {
     /// The machine's: packets come when they come, and asking the engine must leave time for them.
     Machine,
     /// Only that of the packets: the feed plays a script as fast as it goes.
@@ -54,7 +54,7 @@ pub enum Pace {
 
 /// A request from outside, such as a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum RunRequest {
     /// Nothing.
     Nothing,
     /// The report so far.
@@ -64,7 +64,7 @@ pub enum Wanted {
 }
 
 /// A watch with everything around it.
-pub struct Run<'a> {
+pub struct WatchRun<'a> {
     /// Where packets come from.
     pub feed: &'a mut dyn Feed,
     /// What makes sense of them.
@@ -74,9 +74,9 @@ pub struct Run<'a> {
     /// Who keeps them.
     pub recorder: Option<Box<dyn Recorder + 'a>>,
     /// When to end.
-    pub until: Until,
+    pub until: EndCondition,
     /// Whose time counts.
-    pub pace: Pace,
+    pub pace: TimeSource,
 }
 
 /// How it ended.
@@ -88,7 +88,7 @@ pub struct Ended {
 }
 
 /// What a run has come to.
-struct Progress {
+struct RunProgress {
     /// Since when it runs.
     begun: Instant,
     /// The first time of the feed's clock.
@@ -110,10 +110,10 @@ struct Progress {
     failed: Option<io::Error>,
 }
 
-impl Progress {
-    fn begin() -> Progress {
+impl RunProgress {
+    fn begin() -> RunProgress {
         let now = Instant::now();
-        Progress {
+        RunProgress {
             begun: now,
             first: None,
             last: Timestamp::MIN,
@@ -129,10 +129,10 @@ impl Progress {
 
     /// The time now, given the feed's clock. Where the machine's clock was set back it goes on all the same: what settles
     /// must not wait until the old time is reached again.
-    fn go_on(&mut self, clock: Timestamp, pace: Pace) -> Timestamp {
+    fn go_on(&mut self, clock: Timestamp, pace: TimeSource) -> Timestamp {
         if clock > self.advanced.0 {
             self.advanced = (clock, Instant::now());
-        } else if pace == Pace::Machine && self.advanced.0 > Timestamp::MIN {
+        } else if pace == TimeSource::Machine && self.advanced.0 > Timestamp::MIN {
             let stood = self.advanced.1.elapsed().saturating_sub(SET_BACK);
             return self.advanced.0 + Span(i64::try_from(stood.as_nanos()).unwrap_or(i64::MAX));
         }
@@ -140,33 +140,33 @@ impl Progress {
     }
 
     /// Whether the time to watch is over.
-    fn is_at_end(&mut self, clock: Timestamp, pace: Pace, until: Until) -> bool {
+    fn is_at_end(&mut self, clock: Timestamp, pace: TimeSource, until: EndCondition) -> bool {
         if clock == Timestamp::MIN {
             return false;
         }
         let first = *self.first.get_or_insert(clock);
         until.duration.is_some_and(|most| match pace {
-            Pace::Machine => self.begun.elapsed().as_nanos() >= most.0.unsigned_abs().into(),
-            Pace::Script => clock - first >= most,
+            TimeSource::Machine => self.begun.elapsed().as_nanos() >= most.0.unsigned_abs().into(),
+            TimeSource::Script => clock - first >= most,
         })
     }
 }
 
-impl Run<'_> {
+impl WatchRun<'_> {
     /// Watches until the end; `wanted` is asked again and again, `report` gets reports that are asked for meanwhile.
     pub fn run(
         mut self,
-        mut wanted: impl FnMut() -> Wanted,
+        mut wanted: impl FnMut() -> RunRequest,
         mut report: impl FnMut(&Analysis) -> anyhow::Result<()>,
     ) -> Ended {
-        let mut news: Vec<Event> = Vec::new();
+        let mut news: Vec<LiveEvent> = Vec::new();
         let mut blocks: Vec<Block> = Vec::new();
         blocks.resize_with(AT_ONCE, Block::default);
-        let mut progress = Progress::begin();
+        let mut progress = RunProgress::begin();
         let mut delay = Delay::default();
         self.watch.begin(match self.pace {
-            Pace::Machine => progress.wall.now(),
-            Pace::Script => self.feed.clock(),
+            TimeSource::Machine => progress.wall.now(),
+            TimeSource::Script => self.feed.clock(),
         });
         while !progress.is_over {
             let filled = self.fill(&mut blocks, &mut progress);
@@ -178,7 +178,7 @@ impl Run<'_> {
                     tracked
                         .err()
                         .into_iter()
-                        .flat_map(|fault| self.watch.record_fault(Step::Packets, &fault)),
+                        .flat_map(|fault| self.watch.record_fault(WatchStep::Packets, &fault)),
                 );
             }
             news.extend(self.record(&mut blocks[..filled], &mut delay));
@@ -187,7 +187,7 @@ impl Run<'_> {
             if self.is_due(clock, &progress) {
                 progress.last = clock;
                 let asked = Instant::now();
-                if self.pace == Pace::Machine {
+                if self.pace == TimeSource::Machine {
                     progress.wall.look();
                     self.watch.lags(progress.wall.now() - clock);
                 }
@@ -197,8 +197,8 @@ impl Run<'_> {
                 progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
             }
             match wanted() {
-                Wanted::Nothing => {}
-                Wanted::Report => {
+                RunRequest::Nothing => {}
+                RunRequest::Report => {
                     let (mut events, outcome) = self.watch.report(Moment::Between);
                     if let Err(error) = report(&outcome) {
                         let at = self.watch.state().at;
@@ -210,17 +210,17 @@ impl Run<'_> {
                     }
                     progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
                 }
-                Wanted::Stop if self.pace == Pace::Machine => {
+                RunRequest::Stop if self.pace == TimeSource::Machine => {
                     progress.told_to_end.get_or_insert_with(Instant::now);
                 }
-                Wanted::Stop => progress.is_over = true,
+                RunRequest::Stop => progress.is_over = true,
             }
         }
         self.end(news, delay, progress.failed)
     }
 
     /// Fills blocks with the packets that have come; returns how many blocks.
-    fn fill(&mut self, blocks: &mut [Block], progress: &mut Progress) -> usize {
+    fn fill(&mut self, blocks: &mut [Block], progress: &mut RunProgress) -> usize {
         let mut filled = 0;
         while filled < blocks.len() {
             let wait = match filled {
@@ -229,7 +229,7 @@ impl Run<'_> {
                 _ => Duration::ZERO,
             };
             match self.feed.next_block(&mut blocks[filled], wait) {
-                Fed::Packets => {
+                FeedResult::Packets => {
                     let left = self.until.packets.map_or(u64::MAX, |most| most - progress.packets);
                     blocks[filled].truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     progress.packets += blocks[filled].len() as u64;
@@ -239,12 +239,12 @@ impl Run<'_> {
                         break;
                     }
                     // A script has the next block at hand; the tick is due in between.
-                    if self.pace == Pace::Script {
+                    if self.pace == TimeSource::Script {
                         break;
                     }
                 }
-                Fed::Nothing => break,
-                Fed::End => {
+                FeedResult::Nothing => break,
+                FeedResult::End => {
                     progress.is_over = true;
                     break;
                 }
@@ -255,20 +255,22 @@ impl Run<'_> {
 
     /// Whether the watch is to be asked now. The kernel is asked even where the engine must rest: a listener that begins to
     /// refuse connections is worth an exception.
-    fn is_due(&mut self, clock: Timestamp, progress: &Progress) -> bool {
+    fn is_due(&mut self, clock: Timestamp, progress: &RunProgress) -> bool {
         if clock == Timestamp::MIN {
             return false;
         }
         let every = if self.watch.is_idle() { IDLE_TICK } else { TICK };
         let is_time = clock - progress.last >= every;
         match self.pace {
-            Pace::Script => is_time,
-            Pace::Machine => self.watch.is_urgent(clock) || (is_time && Instant::now() >= progress.rest),
+            TimeSource::Script => is_time,
+            TimeSource::Machine => {
+                self.watch.is_urgent(clock) || (is_time && Instant::now() >= progress.rest)
+            }
         }
     }
 
     /// Sends the last events, and writes the report.
-    fn end(mut self, mut news: Vec<Event>, mut delay: Delay, mut failed: Option<io::Error>) -> Ended {
+    fn end(mut self, mut news: Vec<LiveEvent>, mut delay: Delay, mut failed: Option<io::Error>) -> Ended {
         // The last packets may have come after the last tick.
         news.extend(self.tick(self.feed.clock()));
         let (more, mut outcome) = self.watch.report(Moment::Last);
@@ -291,14 +293,14 @@ impl Run<'_> {
     }
 
     /// The events of a tick at `clock`.
-    fn tick(&mut self, clock: Timestamp) -> Vec<Event> {
-        let Run { watch, feed, .. } = self;
+    fn tick(&mut self, clock: Timestamp) -> Vec<LiveEvent> {
+        let WatchRun { watch, feed, .. } = self;
         let told = fault::contain(|| watch.tick(clock, &feed.interfaces(), &feed.silences()));
-        told.unwrap_or_else(|fault| watch.record_fault(Step::Tick, &fault))
+        told.unwrap_or_else(|fault| watch.record_fault(WatchStep::Tick, &fault))
     }
 
     /// Writes packets to the files. If that fails, returns the events that say so: from then on no packets are written.
-    fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) -> Vec<Event> {
+    fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) -> Vec<LiveEvent> {
         let Some(recorder) = &mut self.recorder else { return Vec::new() };
         let words = self.watch.words();
         match fault::contain(|| delay.record(blocks, recorder.as_mut(), words)) {
@@ -307,12 +309,12 @@ impl Run<'_> {
         }
     }
 
-    fn stop_recording(&mut self, fault: &Fault) -> Vec<Event> {
+    fn stop_recording(&mut self, fault: &Fault) -> Vec<LiveEvent> {
         self.recorder = None;
-        self.watch.record_fault(Step::Recording, fault)
+        self.watch.record_fault(WatchStep::Recording, fault)
     }
 
-    fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {
+    fn tell(&mut self, mut events: Vec<LiveEvent>, failed: &mut Option<io::Error>) -> Next {
         if let Some(recorder) = &mut self.recorder {
             let state = self.watch.state();
             let troubles = fault::contain(|| recorder.tick(state, &events));
@@ -324,7 +326,7 @@ impl Run<'_> {
         self.show(&events, failed)
     }
 
-    fn warn_of(&mut self, troubles: Vec<String>) -> Vec<Event> {
+    fn warn_of(&mut self, troubles: Vec<String>) -> Vec<LiveEvent> {
         let mut events = Vec::new();
         let at = self.watch.state().at;
         troubles.into_iter().for_each(|text| self.watch.warn(at, text, &mut events));
@@ -333,7 +335,7 @@ impl Run<'_> {
 
     /// Sends events to all outputs. An output that fails is left out from then on: a full disk is no reason to stop
     /// watching, but a closed pipe is, for nobody reads it.
-    fn show(&mut self, events: &[Event], failed: &mut Option<io::Error>) -> Next {
+    fn show(&mut self, events: &[LiveEvent], failed: &mut Option<io::Error>) -> Next {
         let mut next = Next::Go;
         let state = self.watch.state();
         let tick = |output: &mut Box<dyn Output + '_>| {

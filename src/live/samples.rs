@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::phase::Phase;
-use super::state::{Interface, Listener, QueueSample, Second, State, Watched};
+use super::state::{InterfaceState, ListenerState, QueueSample, WatchSecond, WatchState, Watched};
 use crate::host::listeners::SocketStates;
 use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
@@ -14,18 +14,25 @@ use crate::time::{Span, Timestamp};
 const NOW: Timestamp = Timestamp(1_795_356_232_000_000_000);
 
 /// All samples with their names.
-pub(crate) fn all() -> Vec<(&'static str, State)> {
+pub(crate) fn all() -> Vec<(&'static str, WatchState)> {
     vec![
         ("quiet", quiet()),
         ("overflow", overflow()),
         ("mixture", mixture()),
         ("lost", lost_interface()),
-        ("beginning", State { host: "edge-03".to_owned(), ..State::default() }),
+        ("beginning", WatchState { host: "edge-03".to_owned(), ..WatchState::default() }),
     ]
 }
 
-fn listener(address: &str, queue: u32, limit: u32, longest: u32, drops: u64, rate: (u64, u64)) -> Listener {
-    Listener {
+fn listener(
+    address: &str,
+    queue: u32,
+    limit: u32,
+    longest: u32,
+    drops: u64,
+    rate: (u64, u64),
+) -> ListenerState {
+    ListenerState {
         address: address.parse().expect("a socket address written above"),
         queue: Some(queue),
         limit: Some(limit),
@@ -34,34 +41,34 @@ fn listener(address: &str, queue: u32, limit: u32, longest: u32, drops: u64, rat
         attempts: rate.0,
         completed: rate.1,
         inode: address.rsplit(':').next().and_then(|port| port.parse().ok()),
-        ..Listener::at("0.0.0.0:0".parse().expect("a socket address"))
+        ..ListenerState::at("0.0.0.0:0".parse().expect("a socket address"))
     }
 }
 
 /// Some thousand connections, and nothing wrong with them.
-pub(crate) fn quiet() -> State {
+pub(crate) fn quiet() -> WatchState {
     let seconds = (0..300i64)
         .map(|n| {
             let tried = 110 + (n * n * 7 + n * 13) as u64 % 40;
-            Second {
+            WatchSecond {
                 at: NOW + Span::secs(n - 300),
                 packets: tried * 11,
                 segments: tried * 10,
                 attempts: tried,
                 completed: tried,
-                ..Second::default()
+                ..WatchSecond::default()
             }
         })
         .collect();
-    State {
+    WatchState {
         at: NOW,
         began: NOW + Span::secs(-727),
         host: "edge-03".to_owned(),
-        interfaces: vec![Interface {
+        interfaces: vec![InterfaceState {
             name: "eth0".to_owned(),
             up: true,
             packets: 912_400,
-            ..Interface::default()
+            ..InterfaceState::default()
         }],
         seconds,
         connections: 86_400,
@@ -80,11 +87,11 @@ pub(crate) fn quiet() -> State {
         ]),
         lag: Span::millis(2),
         warnings: Vec::new(),
-        total: Second {
+        total: WatchSecond {
             at: NOW + Span::secs(-727),
             attempts: 86_400,
             completed: 86_390,
-            ..Second::default()
+            ..WatchSecond::default()
         },
     }
 }
@@ -107,7 +114,7 @@ fn watched(report: &Report) -> Vec<Watched> {
 }
 
 /// One listener's queue is full, and the kernel agrees.
-pub(crate) fn overflow() -> State {
+pub(crate) fn overflow() -> WatchState {
     let mut state = quiet();
     for (n, second) in state.seconds.iter_mut().rev().take(45).enumerate() {
         second.completed -= (45 - n as u64) * 2;
@@ -119,7 +126,7 @@ pub(crate) fn overflow() -> State {
         length: if n < 70 { 17 } else { (17 + (n as u32 - 70) * 20).min(129) },
         dropped: if n < 76 { 0 } else { 8 + (n as u64 * 7) % 5 },
     });
-    state.listeners[1] = Listener {
+    state.listeners[1] = ListenerState {
         open: 1,
         refused: 9,
         refused_since: Some(NOW + Span::secs(-44)),
@@ -146,7 +153,7 @@ pub(crate) fn overflow() -> State {
 }
 
 /// Many incidents of all severities at many listeners, drops, warnings, and names that strangers chose.
-pub(crate) fn mixture() -> State {
+pub(crate) fn mixture() -> WatchState {
     let mut state = overflow();
     let mut reports = [samples::mixture(), samples::hostile()];
     for (n, report) in reports.iter_mut().enumerate() {
@@ -170,7 +177,7 @@ pub(crate) fn mixture() -> State {
         let load = u32::from(n * 5);
         state.listeners.push(listener(&address.to_string(), load, 128, load + 3, 0, (u64::from(n), 1)));
     }
-    state.listeners.push(Listener {
+    state.listeners.push(ListenerState {
         queue: None,
         limit: None,
         longest: None,
@@ -178,7 +185,7 @@ pub(crate) fn mixture() -> State {
         ..listener("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535", 0, 0, 0, 0, (1_204, 3))
     });
     state.listeners.sort_by_key(|listener| listener.address);
-    state.interfaces.push(Interface {
+    state.interfaces.push(InterfaceState {
         name: "evil\u{1b}[2J\u{202e}".to_owned(),
         up: true,
         packets: 5,
@@ -195,7 +202,7 @@ pub(crate) fn mixture() -> State {
 }
 
 /// An interface that went away.
-pub(crate) fn lost_interface() -> State {
+pub(crate) fn lost_interface() -> WatchState {
     let mut state = quiet();
     state.interfaces[0].up = false;
     state
@@ -203,7 +210,7 @@ pub(crate) fn lost_interface() -> State {
         .iter_mut()
         .rev()
         .take(30)
-        .for_each(|second| *second = Second { at: second.at, ..Second::default() });
+        .for_each(|second| *second = WatchSecond { at: second.at, ..WatchSecond::default() });
     state.listeners.iter_mut().for_each(|listener| (listener.attempts, listener.completed) = (0, 0));
     state.warnings = vec!["eth0 went down at 14:03:22 UTC: nothing is seen until it is back".to_owned()];
     state

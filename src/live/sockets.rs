@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 pub use self::refusals::FullQueues;
-use self::refusals::{Drops, Refusals, drop_counts};
+use self::refusals::{Refusals, SocketDrops, drop_counts};
 
 use crate::decode::segment::Address;
-use crate::detect::Found;
+use crate::detect::FoundDraft;
 use crate::detect::context::{CaptureContext, Refusing};
 use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
@@ -19,7 +19,7 @@ use crate::flow::facts::PacketRef;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
 use crate::host::process::Holder;
-use crate::live::state::{Listener, QueueSample};
+use crate::live::state::{ListenerState, QueueSample};
 use crate::model::{Kind, QueueHistory, QueueLengths};
 use crate::time::{Span, Timestamp};
 
@@ -42,7 +42,7 @@ const REMEMBERED: usize = 300;
 /// All of them.
 #[derive(Default)]
 pub struct ListenSockets {
-    known: BTreeMap<u64, Known>,
+    known: BTreeMap<u64, KnownSocket>,
     /// Sockets that are gone, by address, whose place nobody has taken.
     gone: BTreeMap<SocketAddr, ListenSocket>,
     /// When they were looked at last, and what the host had counted then: full accept queues, full SYN queues.
@@ -53,14 +53,14 @@ pub struct ListenSockets {
     /// Backlogs of sockets that have refused something, and when; the oldest first.
     refusing: VecDeque<Refusing>,
     /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
-    opened: Seconds<u64>,
+    opened: RecentSeconds<u64>,
 }
 
 /// A value at the end of each of the last seconds.
 #[derive(Clone, Default)]
-struct Seconds<T>(VecDeque<(i64, T)>);
+struct RecentSeconds<T>(VecDeque<(i64, T)>);
 
-impl<T: Copy> Seconds<T> {
+impl<T: Copy> RecentSeconds<T> {
     fn note(&mut self, at: Timestamp, value: T) {
         match self.0.back_mut() {
             Some((second, last)) if *second == at.seconds() => *last = value,
@@ -79,7 +79,7 @@ impl<T: Copy> Seconds<T> {
 }
 
 /// A listening socket.
-struct Known {
+struct KnownSocket {
     socket: ListenSocket,
     /// When it was first seen.
     since: Timestamp,
@@ -87,20 +87,20 @@ struct Known {
     dropped: u64,
     longest: u32,
     /// The latest run of drops.
-    run: Option<Run>,
+    run: Option<DropRun>,
     /// Since when its queue has been nearly full; whether that was told.
     filling: Option<(Timestamp, Told)>,
     /// The queue of the last minutes.
     queue: VecDeque<QueueSample>,
     /// Its length at the end of the last seconds.
-    lengths: Seconds<u32>,
+    lengths: RecentSeconds<u32>,
     /// Who holds it, if that may be seen.
     holder: Option<Holder>,
 }
 
 /// Since when a socket is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum SocketOrigin {
     /// It was there when the watch began.
     Before,
     /// It came later: all its drops count.
@@ -116,7 +116,7 @@ enum Told {
 
 /// A run of drops of one socket.
 #[derive(Clone, Debug)]
-struct Run {
+struct DropRun {
     /// The end of the look before the first drop.
     from: Timestamp,
     /// The look that showed the last drop.
@@ -127,7 +127,7 @@ struct Run {
 
 /// How the sockets are that serve one address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Trouble {
+pub struct AddressTrouble {
     /// When the last drop was seen, if any.
     pub dropped: Option<Timestamp>,
     /// Whether a queue holds more than its limit now.
@@ -148,7 +148,7 @@ impl ListenSockets {
         let closed = self.closed_since(sockets);
         let owed = self.refusals.pending_total();
         let mut told = self.note_changes(sockets, look.time);
-        let origin = if self.looked.is_none() { Origin::Before } else { Origin::Meanwhile };
+        let origin = if self.looked.is_none() { SocketOrigin::Before } else { SocketOrigin::Meanwhile };
         self.opened.note(look.time, look.counters.get("TcpPassiveOpens").copied().unwrap_or(0));
         self.states = by_listener(sockets, look.states.as_deref());
         self.looked = Some((look.finished, counted));
@@ -159,15 +159,15 @@ impl ListenSockets {
         let (dropping, total) = drops.filter(|n| *n > 0).fold((0, 0), |sum, n| (sum.0 + 1, sum.1 + n));
         // One dropped something, or all drops were overflows.
         self.refusals.explain_pending(rose, counted);
-        let is_clear = origin == Origin::Meanwhile && (dropping == 1 || total == rose[0]);
+        let is_clear = origin == SocketOrigin::Meanwhile && (dropping == 1 || total == rose[0]);
         for socket in sockets {
             let known =
-                self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, look.time, origin));
+                self.known.entry(socket.inode).or_insert_with(|| KnownSocket::new(socket, look.time, origin));
             let was_full = known.is_full();
             let requests = self.states.get(&socket.address).map(|states| states.syn_recv);
             let dropped = known.observe(socket, requests, (since, look.time));
             if dropped > 0 {
-                let drops = Drops {
+                let drops = SocketDrops {
                     socket: socket.inode,
                     during: (since, look.time),
                     dropped,
@@ -188,8 +188,13 @@ impl ListenSockets {
         }
         let left = rose.iter().sum::<u64>().saturating_sub(total + owed).min(rose[0]);
         if let ([(address, closed)], 1..) = (&closed[..], left) {
-            let of =
-                Drops { during: (since, look.time), dropped: left, counted: rose, total: counted, ..*closed };
+            let of = SocketDrops {
+                during: (since, look.time),
+                dropped: left,
+                counted: rose,
+                total: counted,
+                ..*closed
+            };
             self.refusals.add(*address, of);
         }
         told
@@ -202,10 +207,10 @@ impl ListenSockets {
 
     /// Sockets that were closed since the look before. What the host counted and no socket that is left has dropped was
     /// refused by the one that is gone, if it is only one.
-    fn closed_since(&self, sockets: &[ListenSocket]) -> Vec<(SocketAddr, Drops)> {
+    fn closed_since(&self, sockets: &[ListenSocket]) -> Vec<(SocketAddr, SocketDrops)> {
         let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
         let gone = self.known.iter().filter(|(inode, _)| !there.contains(inode));
-        let drops = |(inode, known): (&u64, &Known)| Drops {
+        let drops = |(inode, known): (&u64, &KnownSocket)| SocketDrops {
             socket: *inode,
             during: (known.since, known.since),
             dropped: 0,
@@ -266,7 +271,7 @@ impl ListenSockets {
     }
 
     /// The sockets that serve `server`.
-    fn serving(&self, server: SocketAddr) -> impl Iterator<Item = &Known> {
+    fn serving(&self, server: SocketAddr) -> impl Iterator<Item = &KnownSocket> {
         let all: Vec<ListenSocket> = self
             .known
             .values()
@@ -278,17 +283,18 @@ impl ListenSockets {
     }
 
     /// How the sockets are that serve `server`; `None` where none is known.
-    pub fn trouble(&self, server: SocketAddr) -> Option<Trouble> {
-        let each = self
-            .serving(server)
-            .map(|known| Trouble { dropped: known.run.as_ref().map(|run| run.last), full: known.is_full() });
-        each.reduce(|a, b| Trouble { dropped: a.dropped.max(b.dropped), full: a.full || b.full })
+    pub fn trouble(&self, server: SocketAddr) -> Option<AddressTrouble> {
+        let each = self.serving(server).map(|known| AddressTrouble {
+            dropped: known.run.as_ref().map(|run| run.last),
+            full: known.is_full(),
+        });
+        each.reduce(|a, b| AddressTrouble { dropped: a.dropped.max(b.dropped), full: a.full || b.full })
     }
 
     /// What the sockets that serve `server` have refused, in a sentence: until now, and in the last second. `rows` are
     /// the listeners as they were shown last.
-    pub fn refused(&self, server: SocketAddr, rows: &[Listener]) -> Option<String> {
-        let known: Vec<&Known> = self.serving(server).collect();
+    pub fn refused(&self, server: SocketAddr, rows: &[ListenerState]) -> Option<String> {
+        let known: Vec<&KnownSocket> = self.serving(server).collect();
         let addresses: BTreeSet<SocketAddr> = known.iter().map(|known| known.socket.address).collect();
         let (dropped, sockets, since) = self.refusals.at(&addresses)?;
         let worst = known.iter().max_by_key(|known| (known.dropped_now(), known.socket.accept_queue))?;
@@ -326,7 +332,7 @@ impl ListenSockets {
         handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
         known: &FullQueues,
         now: Timestamp,
-    ) -> Vec<Found> {
+    ) -> Vec<FoundDraft> {
         let ListenSockets { known: sockets, refusals, .. } = self;
         let all: Vec<ListenSocket> = sockets.values().map(|known| known.socket.clone()).collect();
         let serves = |address: SocketAddr, server: SocketAddr| {
@@ -367,14 +373,14 @@ impl ListenSockets {
 
     /// Adds to rows that know how many handshakes were completed in `second` how many connections were accepted, and which
     /// part was refused.
-    pub fn add_rates(&self, rows: &mut [Listener], second: i64) {
+    pub fn add_rates(&self, rows: &mut [ListenerState], second: i64) {
         let opened = self.opened.at(second).map(|(is, was)| is.saturating_sub(was));
-        let grown = |row: &Listener| {
+        let grown = |row: &ListenerState| {
             let known = self.known.get(&row.inode?)?;
             let (is, was) = known.lengths.at(second)?;
             Some(i64::from(is) - i64::from(was))
         };
-        let is_busy = |row: &&Listener| row.completed > 0 || row.queue.is_some_and(|queue| queue > 0);
+        let is_busy = |row: &&ListenerState| row.completed > 0 || row.queue.is_some_and(|queue| queue > 0);
         let busy = rows.iter().filter(is_busy).count();
         for row in rows {
             row.refused_share = (row.refused > 0).then(|| row.refused * 100 / (row.refused + row.completed));
@@ -393,8 +399,8 @@ impl ListenSockets {
     }
 
     /// A row for each socket; of several at one address the worst first.
-    pub fn rows(&self) -> Vec<Listener> {
-        let mut rows: Vec<Listener> = self.known.values().map(Known::row).collect();
+    pub fn rows(&self) -> Vec<ListenerState> {
+        let mut rows: Vec<ListenerState> = self.known.values().map(KnownSocket::row).collect();
         rows.sort_by_key(|row| {
             let fill = u64::from(row.queue.unwrap_or(0)) * 1_000 / (u64::from(row.limit.unwrap_or(0)) + 1);
             (row.address, std::cmp::Reverse((fill, row.drops)), row.inode)
@@ -415,13 +421,13 @@ impl ListenSockets {
     }
 }
 
-impl Known {
-    fn new(socket: &ListenSocket, since: Timestamp, origin: Origin) -> Known {
+impl KnownSocket {
+    fn new(socket: &ListenSocket, since: Timestamp, origin: SocketOrigin) -> KnownSocket {
         let first = match origin {
-            Origin::Before => socket.drops.unwrap_or(0),
-            Origin::Meanwhile => 0,
+            SocketOrigin::Before => socket.drops.unwrap_or(0),
+            SocketOrigin::Meanwhile => 0,
         };
-        Known {
+        KnownSocket {
             socket: ListenSocket { drops: socket.drops.map(|_| first), ..socket.clone() },
             since,
             dropped: 0,
@@ -429,7 +435,7 @@ impl Known {
             run: None,
             filling: None,
             queue: VecDeque::new(),
-            lengths: Seconds(VecDeque::new()),
+            lengths: RecentSeconds(VecDeque::new()),
             holder: None,
         }
     }
@@ -459,7 +465,7 @@ impl Known {
                 run.last = now;
                 run.full |= full;
             }
-            run if rose > 0 => *run = Some(Run { from: since, last: now, full }),
+            run if rose > 0 => *run = Some(DropRun { from: since, last: now, full }),
             _ => {}
         }
         rose
@@ -509,8 +515,8 @@ impl Known {
         })
     }
 
-    fn row(&self) -> Listener {
-        Listener {
+    fn row(&self) -> ListenerState {
+        ListenerState {
             inode: Some(self.socket.inode),
             queue: Some(self.socket.accept_queue),
             limit: self.socket.backlog,
@@ -520,7 +526,7 @@ impl Known {
             refused_since: self.run.as_ref().map(|run| run.from),
             history: self.queue.iter().copied().collect(),
             holder: self.holder.as_ref().map(Holder::describe),
-            ..Listener::at(self.socket.address)
+            ..ListenerState::at(self.socket.address)
         }
     }
 }

@@ -38,7 +38,7 @@ impl Phase {
 
 /// Everything that can be shown.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct WatchState {
     /// Now, by the clock of the packets.
     pub at: Timestamp,
     /// When the watch began.
@@ -46,9 +46,9 @@ pub struct State {
     /// Name of the host or of the network namespace watched, for titles.
     pub host: String,
     /// The interfaces, in the order asked for.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<InterfaceState>,
     /// Counts of each second, the oldest first; at most [`State::SECONDS`].
-    pub seconds: VecDeque<Second>,
+    pub seconds: VecDeque<WatchSecond>,
     /// TCP connections seen since the beginning.
     pub connections: u64,
     /// Connections in the tables now.
@@ -56,7 +56,7 @@ pub struct State {
     /// Bytes that the tables take now, and how many they may.
     pub memory: (u64, u64),
     /// Listeners of the namespace, and servers seen on the wire only; in order of address.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerState>,
     /// Incidents, open ones first, then those that have closed, the latest first. Bounded.
     pub incidents: Vec<Watched>,
     /// How much each counter of the kernel rose since the beginning, as `nstat` names them. Absent: unknown.
@@ -66,17 +66,17 @@ pub struct State {
     /// Limits of the observation: drops, interfaces that went away, budgets. The latest last; bounded.
     pub warnings: Vec<String>,
     /// The sums of all seconds since the beginning; its `at` is the beginning.
-    pub total: Second,
+    pub total: WatchSecond,
 }
 
-impl State {
+impl WatchState {
     /// How many seconds are remembered one by one.
     pub const SECONDS: usize = 300;
 }
 
 /// An interface that packets come from.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Interface {
+pub struct InterfaceState {
     /// Its name, `any` included.
     pub name: String,
     /// Whether packets can come from it now.
@@ -91,7 +91,7 @@ pub struct Interface {
 
 /// What one second brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Second {
+pub struct WatchSecond {
     /// Its beginning.
     pub at: Timestamp,
     /// Packets taken in.
@@ -110,7 +110,7 @@ pub struct Second {
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listener {
+pub struct ListenerState {
     /// Where it listens; an unspecified address means all of the host's.
     pub address: SocketAddr,
     /// Length of its accept queue, as sock_diag says; `None` where that is unknown.
@@ -175,10 +175,10 @@ pub struct Watched {
     pub corroboration: Option<String>,
 }
 
-impl Listener {
+impl ListenerState {
     /// One of which nothing else is known.
-    pub fn at(address: SocketAddr) -> Listener {
-        Listener {
+    pub fn at(address: SocketAddr) -> ListenerState {
+        ListenerState {
             address,
             queue: None,
             limit: None,

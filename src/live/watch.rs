@@ -1,34 +1,34 @@
-//! The watch: packets and the kernel's word go in, events and the [`State`] come out.
+//! The watch: packets and the kernel's word go in, events and the [`WatchState`] come out.
 //!
 //! Every tick asks the engine for its findings, as if the capture had ended at that moment, and compares them with the
 //! issued ones. It has no interface, clock or terminal, so that a script can play all of it.
 
 mod interfaces;
-mod looks;
+mod kernel_looks;
+mod live_state;
 mod rows;
-mod shown;
 mod step;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use self::shown::{PacketCount, full_queues, status, watched};
-pub use self::step::Step;
+use self::live_state::{PacketCount, full_queues, status, watched};
+pub use self::step::WatchStep;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, FoundDraft};
 use crate::diagnose::host::queue_history::is_of_full_queue;
-use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
-use crate::engine::{Analysis, Error, Options};
+use crate::engine::rolling::{CurrentResult, Moment, Rolling, RollingLimits, rates};
+use crate::engine::{Analysis, AnalysisOptions, Error};
 use crate::fault::{self, Fault};
-use crate::live::event::{Event, why_unseen};
-use crate::live::issued::{Issued, IssuedLimits, SETTLE};
+use crate::live::event::{LiveEvent, why_unseen};
+use crate::live::issued::{IssuedFindings, IssuedLimits, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::ListenSockets;
-use crate::live::state::{self, Second, State};
-use crate::live::witness::{Testimony, Witness};
+use crate::live::state::{self, WatchSecond, WatchState};
+use crate::live::witness::{HostObservations, Witness};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
@@ -48,7 +48,7 @@ const SETTLING: Span = Span::millis(100);
 const IDLE: Span = Span::millis(250);
 /// And this often without any.
 const EMPTY: Span = Span::secs(2);
-/// Incidents, examples of each, listeners and warnings in a [`State`].
+/// Incidents, examples of each, listeners and warnings in a [`WatchState`].
 const INCIDENTS: usize = 128;
 const EXAMPLES: usize = 3;
 const LISTENERS: usize = 512;
@@ -62,11 +62,11 @@ const NOTES: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// As for an analysis; `host` is not used.
-    pub options: Options,
+    pub options: AnalysisOptions,
     /// Name of the host or of the namespace.
     pub host: String,
     /// What the engine remembers.
-    pub limits: Limits,
+    pub limits: RollingLimits,
     /// How many issued findings are remembered.
     pub bounds: IssuedLimits,
 }
@@ -75,11 +75,11 @@ pub struct Setup {
 pub struct Watch {
     engine: Rolling,
     witness: Option<Box<dyn Witness>>,
-    testimony: Testimony,
+    testimony: HostObservations,
     /// What the kernel says of single packets, if it is asked.
     words: Option<KernelWords>,
-    issued: Issued,
-    state: State,
+    issued: IssuedFindings,
+    state: WatchState,
     interfaces: Vec<Interface>,
     silences: Vec<Silence>,
     /// Stretches in which packets were lost on the way here, and how many.
@@ -94,11 +94,11 @@ pub struct Watch {
     /// The newest packet when it came.
     packet_came: Timestamp,
     /// What a look between two ticks brought.
-    seen: Vec<Event>,
+    seen: Vec<LiveEvent>,
     asked: Timestamp,
     dirty: bool,
     /// Since the last line of statistics: when, packets, segments, attempts and completed by whole seconds, drops.
-    told: Told,
+    told: ReportedTotals,
     warned: BTreeMap<&'static str, Timestamp>,
     sockets: ListenSockets,
     courses: Courses,
@@ -111,7 +111,7 @@ pub struct Watch {
 type Times = Vec<(Kind, Timestamp, Timestamp)>;
 
 #[derive(Default)]
-struct Told {
+struct ReportedTotals {
     at: Timestamp,
     packets: u64,
     segments: u64,
@@ -127,10 +127,10 @@ impl Watch {
         Ok(Watch {
             engine: Rolling::new(&setup.options, setup.limits)?,
             witness,
-            testimony: Testimony::default(),
+            testimony: HostObservations::default(),
             words: None,
-            issued: Issued::within(setup.bounds),
-            state: State { host: setup.host, ..State::default() },
+            issued: IssuedFindings::within(setup.bounds),
+            state: WatchState { host: setup.host, ..WatchState::default() },
             interfaces: Vec::new(),
             silences: Vec::new(),
             drops: VecDeque::new(),
@@ -142,7 +142,7 @@ impl Watch {
             seen: Vec::new(),
             asked: Timestamp::MIN,
             dirty: false,
-            told: Told::default(),
+            told: ReportedTotals::default(),
             warned: BTreeMap::new(),
             sockets: ListenSockets::default(),
             courses: Courses::default(),
@@ -202,7 +202,7 @@ impl Watch {
                 let mut segments = Vec::new();
                 self.engine.observe_and_show(blocks, |batch| segments.extend(batch.segments()));
                 words.observe(segments);
-                self.hear(self.engine.now());
+                self.join_statements(self.engine.now());
             }
         }
         let segments = self.engine.totals().segments.iter().sum::<u64>() - before;
@@ -215,16 +215,16 @@ impl Watch {
     }
 
     /// The counts of the second of `time`.
-    fn second(&mut self, time: Timestamp) -> &mut Second {
+    fn second(&mut self, time: Timestamp) -> &mut WatchSecond {
         let at = Timestamp(time.seconds().saturating_mul(1_000_000_000));
         let seconds = &mut self.state.seconds;
         // Beyond a minute without anything there is nothing to draw.
         let first = seconds.back().map_or(at, |last| last.at + Span::secs(1));
         let mut next = first.max(Timestamp(at.0.saturating_sub(60_000_000_000)));
         while next <= at {
-            seconds.push_back(Second { at: next, ..Second::default() });
+            seconds.push_back(WatchSecond { at: next, ..WatchSecond::default() });
             next = next + Span::secs(1);
-            if seconds.len() > State::SECONDS {
+            if seconds.len() > WatchState::SECONDS {
                 seconds.pop_front();
             }
         }
@@ -233,7 +233,12 @@ impl Watch {
     }
 
     /// The events of a tick at `clock`. All packets from before that time have been taken in.
-    pub fn tick(&mut self, clock: Timestamp, interfaces: &[Interface], silences: &[Silence]) -> Vec<Event> {
+    pub fn tick(
+        &mut self,
+        clock: Timestamp,
+        interfaces: &[Interface],
+        silences: &[Silence],
+    ) -> Vec<LiveEvent> {
         self.engine.advance(clock);
         let now = self.engine.now();
         let mut events = std::mem::take(&mut self.seen);
@@ -249,7 +254,7 @@ impl Watch {
         self.second(now);
         self.notice(now, interfaces, &mut events);
         self.silences = silences.to_vec();
-        self.hear(now);
+        self.join_statements(now);
         if let Some(text) = self.words.as_mut().and_then(KernelWords::loss) {
             self.warn_now_and_then("words", now, text, &mut events);
         }
@@ -275,19 +280,19 @@ impl Watch {
         now: Timestamp,
         moment: Moment,
         settle: Span,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LiveEvent>,
     ) -> CurrentResult {
         self.dirty = false;
         self.asked = now;
         let mut sight = match self.engine.current_result(&self.silences, moment) {
             Ok(sight) => sight,
             Err(fault) => {
-                events.extend(self.record_fault(Step::Looking, &fault));
+                events.extend(self.record_fault(WatchStep::Looking, &fault));
                 return self.engine.empty_result();
             }
         };
         for fault in std::mem::take(&mut sight.faults) {
-            events.extend(self.record_fault(Step::OpenConnections, &fault));
+            events.extend(self.record_fault(WatchStep::OpenConnections, &fault));
         }
         let drafts = std::mem::take(&mut sight.drafts);
         if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| &**d)) {
@@ -295,7 +300,7 @@ impl Watch {
         }
         let told = fault::contain(|| self.tell(drafts, &sight, now, settle));
         let (found, told) =
-            told.unwrap_or_else(|fault| (Vec::new(), self.record_fault(Step::Telling, &fault)));
+            told.unwrap_or_else(|fault| (Vec::new(), self.record_fault(WatchStep::Telling, &fault)));
         events.extend(told);
         let shown = fault::contain(|| {
             self.tell_unexplained(found, now, events);
@@ -303,13 +308,13 @@ impl Watch {
             self.show(now, &sight);
         });
         if let Err(fault) = shown {
-            events.extend(self.record_fault(Step::Showing, &fault));
+            events.extend(self.record_fault(WatchStep::Showing, &fault));
         }
         sight
     }
 
     /// Tells of counters that rose although none of `found`, and nothing that was told, explains it.
-    fn tell_unexplained(&mut self, found: Times, now: Timestamp, events: &mut Vec<Event>) {
+    fn tell_unexplained(&mut self, found: Times, now: Timestamp, events: &mut Vec<LiveEvent>) {
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
@@ -324,7 +329,7 @@ impl Watch {
                 if who.is_empty() { String::new() } else { format!(" ({})", who.join("; ")) },
                 why_unseen(one.counter)
             ));
-            events.push(Event::CounterOnly {
+            events.push(LiveEvent::CounterOnly {
                 at: one.at.to_string(),
                 counter: one.counter.to_owned(),
                 rose: one.rose,
@@ -335,13 +340,18 @@ impl Watch {
     }
 
     /// How the open incidents go on.
-    fn follow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    fn follow(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         for (incident, state) in self.courses.follow(&self.issued.open(usize::MAX), &self.sockets, now) {
             if state == Phase::Over {
                 self.issued.end(&incident.id);
             }
             let refused = self.refused(&incident);
-            events.push(Event::Changed { at: now.to_string(), state, incident: Box::new(incident), refused });
+            events.push(LiveEvent::Changed {
+                at: now.to_string(),
+                state,
+                incident: Box::new(incident),
+                refused,
+            });
         }
     }
 
@@ -357,13 +367,13 @@ impl Watch {
     /// all.
     fn tell(
         &mut self,
-        drafts: Vec<Found>,
+        drafts: Vec<FoundDraft>,
         sight: &CurrentResult,
         now: Timestamp,
         settle: Span,
-    ) -> (Times, Vec<Event>) {
+    ) -> (Times, Vec<LiveEvent>) {
         #[cfg(test)]
-        drafts.iter().for_each(|(d, _)| fault::trap::spring(fault::trap::Place::Live, d.client));
+        drafts.iter().for_each(|(d, _)| fault::trap::spring(fault::trap::FaultPlace::Live, d.client));
         let mut judged = self.testimony.judge(drafts);
         for (draft, _) in &mut judged.drafts {
             self.doubt(draft);
@@ -395,7 +405,7 @@ impl Watch {
         let found = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
         let events = self.issued.compare(judged, sight, now, settle, &paths);
         for event in &events {
-            if let Event::Closed { incident, .. } = event
+            if let LiveEvent::Closed { incident, .. } = event
                 && let Some(listener) = incident.listener
             {
                 self.sockets.end_refusals(listener, incident.kind);
@@ -410,7 +420,7 @@ impl Watch {
     }
 
     /// The program failed at something that the watch does not end for: it is told once for each place.
-    pub fn record_fault(&mut self, step: Step, fault: &Fault) -> Vec<Event> {
+    pub fn record_fault(&mut self, step: WatchStep, fault: &Fault) -> Vec<LiveEvent> {
         let (doing, lacks) = step.texts();
         let text = format!("this program failed while {doing} (at {fault}); {lacks}. Please report this.");
         let mut events = Vec::new();
@@ -447,7 +457,7 @@ impl Watch {
         what: &'static str,
         now: Timestamp,
         text: String,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LiveEvent>,
     ) {
         if self.warned.get(what).is_none_or(|last| now - *last >= AGAIN) {
             self.warned.insert(what, now);
@@ -456,13 +466,13 @@ impl Watch {
     }
 
     /// Adds a warning: something limits the observation.
-    pub fn warn(&mut self, now: Timestamp, text: String, events: &mut Vec<Event>) {
+    pub fn warn(&mut self, now: Timestamp, text: String, events: &mut Vec<LiveEvent>) {
         self.state.warnings.push(text.clone());
         if self.state.warnings.len() > WARNINGS {
             self.state.warnings.remove(0);
         }
         self.note(format!("{now}: {text}"));
-        events.push(Event::Warning { at: now.to_string(), text });
+        events.push(LiveEvent::Warning { at: now.to_string(), text });
     }
 
     /// Something for the report.
@@ -516,7 +526,7 @@ impl Watch {
     }
 
     /// Counts, every ten seconds.
-    fn statistics(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    fn statistics(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         if now - self.told.at < STATISTICS {
             return;
         }
@@ -526,7 +536,7 @@ impl Watch {
         let within = self.state.seconds.iter().filter(|second| second.at + Span::secs(1) <= now);
         let within = within.filter(|second| second.at + Span::secs(1) > self.told.at);
         let (attempts, completed) = within.fold((0, 0), |sum, s| (sum.0 + s.attempts, sum.1 + s.completed));
-        events.push(Event::Statistics {
+        events.push(LiveEvent::Statistics {
             at: now.to_string(),
             packets: packets - self.told.packets,
             segments: segments - self.told.segments,
@@ -536,17 +546,17 @@ impl Watch {
             tracked: self.engine.tracked(),
             open: self.issued.going_on() as u64,
         });
-        self.told = Told { at: now, packets, segments, dropped };
+        self.told = ReportedTotals { at: now, packets, segments, dropped };
     }
 
     /// The parts of the state that are known at the end of a tick.
-    fn finish(&mut self, events: &[Event]) {
-        let opened = events.iter().filter(|event| matches!(event, Event::Opened { .. })).count() as u64;
+    fn finish(&mut self, events: &[LiveEvent]) {
+        let opened = events.iter().filter(|event| matches!(event, LiveEvent::Opened { .. })).count() as u64;
         let now = self.state.at;
         self.second(now).findings += opened;
         self.state.tracked = self.engine.tracked();
         self.state.memory = self.engine.memory();
-        let shown = |i: &Interface| state::Interface {
+        let shown = |i: &Interface| state::InterfaceState {
             name: i.name.clone(),
             up: i.up,
             packets: i.packets,
@@ -565,7 +575,7 @@ impl Watch {
     }
 
     /// The state to show.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &WatchState {
         &self.state
     }
 
@@ -575,7 +585,7 @@ impl Watch {
     }
 
     /// Issues the findings that were still waiting, and returns the full report up to now.
-    pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Analysis) {
+    pub fn report(&mut self, moment: Moment) -> (Vec<LiveEvent>, Analysis) {
         let mut events = Vec::new();
         let now = self.engine.now();
         let asked = fault::contain(|| {
@@ -584,18 +594,18 @@ impl Watch {
             }
             if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
                 words.finish();
-                self.engine.know_refused(words.refused());
+                self.engine.set_refused(words.refused());
             }
         });
         if let Err(fault) = asked {
-            events.extend(self.record_fault(Step::Kernel, &fault));
+            events.extend(self.record_fault(WatchStep::Kernel, &fault));
         }
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
         let mut outcome = match fault::contain(|| self.write_report(&sight)) {
             Ok(outcome) => outcome,
             Err(fault) => {
-                events.extend(self.record_fault(Step::Report, &fault));
+                events.extend(self.record_fault(WatchStep::Report, &fault));
                 self.write_what_was_told(&mut events)
             }
         };
@@ -632,10 +642,10 @@ impl Watch {
     }
 
     /// The report from the issued findings alone, after a failure of the program on the connections.
-    fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Analysis {
+    fn write_what_was_told(&mut self, events: &mut Vec<LiveEvent>) -> Analysis {
         let blind = self.engine.empty_result();
         fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {
-            events.extend(self.record_fault(Step::Report, &fault));
+            events.extend(self.record_fault(WatchStep::Report, &fault));
             let report =
                 Report { schema: SCHEMA.to_owned(), warnings: self.notes.clone(), ..Report::default() };
             Analysis {

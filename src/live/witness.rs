@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::decode::segment::PacketId;
-use crate::detect::{Draft, Found, registry};
+use crate::detect::{Draft, FoundDraft, registry};
 use crate::diagnose::host::{self, HostStatements, TROUBLE};
 use crate::flow::key::Host;
 use crate::host::listeners::{ListenSocket, serving};
@@ -50,7 +50,7 @@ const NAMED: usize = 8;
 
 /// What the host said, newest last.
 #[derive(Default)]
-pub struct Testimony {
+pub struct HostObservations {
     first: Option<Snapshot>,
     looks: VecDeque<Snapshot>,
     /// Rises that no finding explains yet.
@@ -61,9 +61,9 @@ pub struct Testimony {
 
 /// The findings that are left after the comparison with the kernel's counters.
 #[derive(Default)]
-pub struct Judged {
+pub struct RemainingFindings {
     /// In order of time.
-    pub drafts: Vec<Found>,
+    pub drafts: Vec<FoundDraft>,
     /// The connections of this host of which the kernel could not be heard.
     pub unheard: HashMap<PacketId, Unheard>,
     /// The findings that it confirms: connection or server, and kind.
@@ -105,7 +105,7 @@ impl Rise {
 
 /// A counter that moved without a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unexplained {
+pub struct UnexplainedRise {
     /// As `nstat` names it.
     pub counter: &'static str,
     /// By how much it rose.
@@ -116,7 +116,7 @@ pub struct Unexplained {
     pub listeners: Vec<SocketAddr>,
 }
 
-impl Testimony {
+impl HostObservations {
     /// Records a look; says which settings have changed.
     pub fn record_look(&mut self, look: Snapshot) -> Vec<String> {
         let mut changed = Vec::new();
@@ -196,12 +196,12 @@ impl Testimony {
 
     /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
     /// it and the first look after it. Findings that share such a time are judged together.
-    pub fn judge(&self, drafts: Vec<Found>) -> Judged {
-        let mut judged = Judged::default();
+    pub fn judge(&self, drafts: Vec<FoundDraft>) -> RemainingFindings {
+        let mut judged = RemainingFindings::default();
         if self.looks.is_empty() {
-            return Judged { drafts, ..judged };
+            return RemainingFindings { drafts, ..judged };
         }
-        let mut mine: Vec<(usize, usize, Found)> = Vec::new();
+        let mut mine: Vec<(usize, usize, FoundDraft)> = Vec::new();
         for found in drafts {
             if !self.is_here(&found.0) {
                 judged.drafts.push(found);
@@ -237,7 +237,7 @@ impl Testimony {
     }
 
     /// Notes what the newest look has that the one before the finding had otherwise.
-    fn note_change(&self, draft: &Draft, judged: &mut Judged) {
+    fn note_change(&self, draft: &Draft, judged: &mut RemainingFindings) {
         let (Some(server), Some(latest)) = (draft.server, self.latest()) else { return };
         let before = self.looks.partition_point(|look| look.finished <= draft.during().0);
         let Some(before) = before.checked_sub(1).and_then(|n| self.looks.get(n)) else { return };
@@ -285,8 +285,8 @@ impl Testimony {
         &mut self,
         now: Timestamp,
         found: impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone,
-    ) -> Vec<Unexplained> {
-        let mut all: BTreeMap<&'static str, Unexplained> = BTreeMap::new();
+    ) -> Vec<UnexplainedRise> {
+        let mut all: BTreeMap<&'static str, UnexplainedRise> = BTreeMap::new();
         // What rose just now of a counter that is to be told is told with it.
         let is_due = |rise: &Rise| now - rise.to >= rise.grace();
         let counters: BTreeSet<_> =
@@ -304,7 +304,7 @@ impl Testimony {
             if found.clone().any(explains) {
                 continue;
             }
-            let one = all.entry(rise.counter.name).or_insert_with(|| Unexplained {
+            let one = all.entry(rise.counter.name).or_insert_with(|| UnexplainedRise {
                 counter: rise.counter.name,
                 rose: 0,
                 at: rise.to,
@@ -333,12 +333,12 @@ impl Testimony {
     }
 
     /// What the newest look states, for a report on these findings.
-    pub fn states(&self, drafts: &[Found]) -> HostStatements {
+    pub fn states(&self, drafts: &[FoundDraft]) -> HostStatements {
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
             return HostStatements::default();
         };
         let here = drafts.iter().filter(|(d, _)| host::is_here(d, &facts));
-        let mut here: Vec<Found> = here.cloned().collect();
+        let mut here: Vec<FoundDraft> = here.cloned().collect();
         let told = host::corroborate(&mut here, &facts);
         HostStatements { warnings: Vec::new(), ..told }
     }

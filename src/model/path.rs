@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Two captures by their file names, where those tell them apart; else as they were given.
-pub fn apart<'p>(a: &'p str, b: &'p str) -> [&'p str; 2] {
+pub fn distinct_names<'p>(a: &'p str, b: &'p str) -> [&'p str; 2] {
     let name = |path: &'p str| Path::new(path).file_name().and_then(|name| name.to_str());
     match (name(a), name(b)) {
         (Some(x), Some(y)) if x != y => [x, y],
@@ -13,11 +13,14 @@ pub fn apart<'p>(a: &'p str, b: &'p str) -> [&'p str; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::apart;
+    use super::distinct_names;
 
     #[test]
     fn file_names_do_where_they_differ() {
-        assert_eq!(apart("/tmp/a/client.pcap", "server.pcap"), ["client.pcap", "server.pcap"]);
-        assert_eq!(apart("client/eth0.pcap", "server/eth0.pcap"), ["client/eth0.pcap", "server/eth0.pcap"]);
+        assert_eq!(distinct_names("/tmp/a/client.pcap", "server.pcap"), ["client.pcap", "server.pcap"]);
+        assert_eq!(
+            distinct_names("client/eth0.pcap", "server/eth0.pcap"),
+            ["client/eth0.pcap", "server/eth0.pcap"]
+        );
     }
 }

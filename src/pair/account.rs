@@ -1,9 +1,9 @@
 //! The report on all points: what each of them adds to the one nearest to the servers.
 
-use crate::detect::Found;
+use crate::detect::FoundDraft;
 use crate::diagnose::settings;
 use crate::engine::inputs::Limit;
-use crate::engine::{Analysis, Examination, Options};
+use crate::engine::{Analysis, AnalysisOptions, Examination};
 use crate::model::{Capture, CapturePoint, Inferred, JoinedPoint, ListenerShare, OnlyIn, Pair, PathTaken};
 use crate::pair::points::Points;
 use crate::time::Span;
@@ -14,9 +14,9 @@ const MOST_NAMED: (usize, usize) = (200, 5);
 /// Writes the report on `drafts`; `left_out` connections were not compared packet by packet.
 pub fn report(
     (points, names): (&Points, &[String]),
-    options: &Options,
+    options: &AnalysisOptions,
     studies: Vec<Examination>,
-    drafts: Vec<Found>,
+    drafts: Vec<FoundDraft>,
     left_out: usize,
 ) -> Analysis {
     let limits = limits((points, names), &studies, left_out);
@@ -87,7 +87,7 @@ fn settings_of(study: &Examination) -> Vec<Inferred> {
 }
 
 /// Where a point was captured, for each server with a finding.
-fn views(study: &Examination, drafts: &[Found], capture: &str) -> Vec<CapturePoint> {
+fn views(study: &Examination, drafts: &[FoundDraft], capture: &str) -> Vec<CapturePoint> {
     let mut servers: Vec<_> = drafts.iter().filter_map(|(d, _)| d.server).map(|host| host.address).collect();
     servers.sort_unstable();
     servers.dedup();

@@ -5,7 +5,7 @@ use crate::detect::draft::{Draft, cause, times};
 use crate::flow::facts::Role;
 use crate::model::{Certainty, Kind};
 use crate::pair::loss::CaptureNames;
-use crate::pair::passage::Passage;
+use crate::pair::packet_match::MatchedConnection;
 use crate::pair::trace::TracedSegment;
 use crate::seq::Seq;
 
@@ -13,7 +13,7 @@ use crate::seq::Seq;
 const COPIES: usize = 3;
 
 /// Says of data that was never acknowledged where it was lost, if the two captures show it.
-pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>) {
+pub fn judge_data(d: &mut Draft, passage: &MatchedConnection<'_>, named: &CaptureNames<'_>) {
     if !matches!(d.kind, Kind::DataUnacknowledged | Kind::IdleFlowDropped | Kind::FinUnacknowledged) {
         return;
     }
@@ -87,7 +87,7 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
 
 /// Whether an acknowledgment is there before the last of these copies came there: none was needed any more. Where it is there only after
 /// the last one, that one may be the first to be acknowledged.
-fn is_acknowledged_soon(passage: &Passage<'_>, side: usize, copies: &[usize]) -> bool {
+fn is_acknowledged_soon(passage: &MatchedConnection<'_>, side: usize, copies: &[usize]) -> bool {
     let seen = &passage.tracks[side].segments[copies[0]];
     let end = seen.seq.advance(seen.payload.max(1));
     let there = &passage.tracks[1 - side].segments;
@@ -99,7 +99,7 @@ fn is_acknowledged_soon(passage: &Passage<'_>, side: usize, copies: &[usize]) ->
 }
 
 /// Whether the other side has an acknowledgment of a segment.
-fn is_acknowledged(passage: &Passage<'_>, side: usize, seen: &TracedSegment) -> bool {
+fn is_acknowledged(passage: &MatchedConnection<'_>, side: usize, seen: &TracedSegment) -> bool {
     let end = seen.seq.advance(seen.payload.max(1));
     passage.tracks[1 - side].segments.iter().any(|s| is_acknowledgment(s, seen, end))
 }
@@ -109,7 +109,7 @@ fn is_acknowledgment(s: &TracedSegment, seen: &TracedSegment, end: Seq) -> bool 
 }
 
 /// Whether a FIN said to be unacknowledged came to the other side and was acknowledged there.
-pub fn was_acknowledged(d: &Draft, passage: &Passage<'_>) -> bool {
+pub fn was_acknowledged(d: &Draft, passage: &MatchedConnection<'_>) -> bool {
     let Some((side, copies)) = copies(d, passage).filter(|_| d.kind == Kind::FinUnacknowledged) else {
         return false;
     };
@@ -118,7 +118,7 @@ pub fn was_acknowledged(d: &Draft, passage: &Passage<'_>) -> bool {
 }
 
 /// The side on which the finding saw a segment that was sent again and again, and the places of all its copies there.
-fn copies(d: &Draft, passage: &Passage<'_>) -> Option<(usize, Vec<usize>)> {
+fn copies(d: &Draft, passage: &MatchedConnection<'_>) -> Option<(usize, Vec<usize>)> {
     let evidence = d.evidence();
     (0..2).find_map(|side| {
         let segments = &passage.tracks[side].segments;

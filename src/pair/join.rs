@@ -6,24 +6,24 @@ use crate::capture::Source;
 use crate::decode::segment::PacketId;
 use crate::detect::registry;
 use crate::detect::spec::Property;
-use crate::detect::{Draft, Found};
-use crate::engine::{self, Analysis, Error, Examination, LossSubject, Options, Progress};
+use crate::detect::{Draft, FoundDraft};
+use crate::engine::{self, Analysis, AnalysisOptions, Error, Examination, LossSubject, Progress};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::model::Vantage;
-use crate::model::path::apart;
+use crate::model::path::distinct_names;
 use crate::pair::account;
-use crate::pair::each::each_of;
-use crate::pair::hop::Hops;
 use crate::pair::listening::{Listening, Stamps};
-use crate::pair::loss::{CaptureNames, Given};
+use crate::pair::loss::{CaptureNames, SideNaming};
 use crate::pair::merge_findings::JoinedConnection;
-use crate::pair::passage::{Passage, Watch};
+use crate::pair::packet_match::{CaptureCoverage, MatchedConnection};
+use crate::pair::packet_path::ConnectionPath;
+use crate::pair::parallel::map_parallel;
 use crate::pair::points::Points;
-use crate::pair::trace::{self, OfPoint, PointRequest, Request, Track, Wanted};
+use crate::pair::trace::{self, OfPoint, PointRequest, Request, SoughtConnection, Track};
 use crate::pair::watches::{self, Tracks};
 use crate::seq::Seq;
 
@@ -38,7 +38,7 @@ pub fn analyze(
     inputs: usize,
     open: Opener<'_>,
     points: &Points,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     let mut studies = Vec::new();
@@ -55,15 +55,16 @@ pub fn analyze(
     let request = join.request();
     let read = |point: usize| Ok(trace::collect(open(&points.mask(point, inputs))?, &request, point));
     let of_points = if request.wanted.is_empty() { 0 } else { points.count() };
-    let traced: Result<Vec<OfPoint>, Error> = each_of(of_points, options.threads, read).into_iter().collect();
+    let traced: Result<Vec<OfPoint>, Error> =
+        map_parallel(of_points, options.threads, read).into_iter().collect();
     Ok(join.outcome(traced?))
 }
 
 /// How one point is examined by itself.
-pub fn options_of(points: &Points, point: usize, options: &Options) -> Options {
-    Options {
+pub fn options_of(points: &Points, point: usize, options: &AnalysisOptions) -> AnalysisOptions {
+    AnalysisOptions {
         memory_limit: memory_limit_of_point(options.memory_limit, points.count()),
-        placed: points.placed(point),
+        placed: points.relative_vantage(point),
         #[cfg(feature = "fleet")]
         table: options.table.clone().map(|table| match &points.all[point].name {
             Some(name) => table.of_point(name),
@@ -83,7 +84,7 @@ fn names(points: &Points, studies: &[Examination]) -> Vec<String> {
     let path = |point: usize| account::path_of(&studies[point].inputs.captures, points, point);
     let paths: Vec<String> = (0..points.count()).map(path).collect();
     let of_two = match &paths[..] {
-        [a, b] => apart(a, b).map(str::to_owned).to_vec(),
+        [a, b] => distinct_names(a, b).map(str::to_owned).to_vec(),
         _ => paths.clone(),
     };
     let of_point = of_two.into_iter().zip(&points.all);
@@ -99,23 +100,23 @@ fn names(points: &Points, studies: &[Examination]) -> Vec<String> {
 /// Everything that is joined.
 pub struct Join<'j> {
     pub(super) points: &'j Points,
-    pub(super) options: &'j Options,
+    pub(super) options: &'j AnalysisOptions,
     pub(super) studies: Vec<Examination>,
     names: Vec<String>,
     /// The connections that are compared, and behind them those for which there is no room.
-    entries: Vec<Entry>,
+    entries: Vec<ComparedConnection>,
     left_out: usize,
 }
 
 /// A connection that is compared: where its facts lie, point by point, and how it is found.
 #[derive(Default)]
-struct Entry {
+struct ComparedConnection {
     facts: Vec<(usize, usize)>,
-    wanted: Wanted,
+    wanted: SoughtConnection,
 }
 
 /// The drafts about each connection of one point, by its first packet.
-type ByConnection = HashMap<PacketId, Vec<Found>>;
+type ByConnection = HashMap<PacketId, Vec<FoundDraft>>;
 
 impl<'j> Join<'j> {
     /// What a point is called.
@@ -124,7 +125,7 @@ impl<'j> Join<'j> {
     }
 
     /// What each point has shown by itself, in their order, is there.
-    pub fn new(points: &'j Points, options: &'j Options, studies: Vec<Examination>) -> Join<'j> {
+    pub fn new(points: &'j Points, options: &'j AnalysisOptions, studies: Vec<Examination>) -> Join<'j> {
         let names = names(points, &studies);
         let mut join = Join { points, options, studies, names, entries: Vec::new(), left_out: 0 };
         if points.are_related() {
@@ -136,7 +137,7 @@ impl<'j> Join<'j> {
     /// Which packets are to be looked for at all points.
     pub fn request(&self) -> Request {
         let traced = self.entries.len() - self.left_out;
-        let wanted: Vec<Wanted> = self.entries[..traced].iter().map(|e| e.wanted.clone()).collect();
+        let wanted: Vec<SoughtConnection> = self.entries[..traced].iter().map(|e| e.wanted.clone()).collect();
         let are_cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
         let of_point = |point: usize| PointRequest {
             servers: self.servers(&wanted, point),
@@ -180,7 +181,7 @@ impl<'j> Join<'j> {
             }
             let judged = fault::contain(|| {
                 #[cfg(test)]
-                trap::spring(trap::Place::Pair, tracks[order[0]].as_ref().map(|track| track.client));
+                trap::spring(trap::FaultPlace::Pair, tracks[order[0]].as_ref().map(|track| track.client));
                 self.judge(entry, found, (tracks, &order), (&watches, &without_resets))
             });
             match (judged, self.facts(entry, &order)) {
@@ -200,21 +201,21 @@ impl<'j> Join<'j> {
     }
 
     /// What the point nearest to the server keeps of a connection.
-    fn facts(&self, entry: &Entry, order: &[usize]) -> Option<&ConnectionFacts> {
+    fn facts(&self, entry: &ComparedConnection, order: &[usize]) -> Option<&ConnectionFacts> {
         order.iter().rev().find_map(|&point| self.facts_at(entry, point))
     }
 
     /// What a point keeps of a connection. Where that is under two names, addresses are translated there: the later one is that
     /// under which its packets went on.
-    fn facts_at(&self, entry: &Entry, point: usize) -> Option<&ConnectionFacts> {
+    fn facts_at(&self, entry: &ComparedConnection, point: usize) -> Option<&ConnectionFacts> {
         let own = entry.facts.iter().filter(|(at, _)| *at == point);
         let kept = own.map(|&(_, n)| &*self.studies[point].seen.gathered.kept[n]);
         kept.max_by_key(|f| f.first)
     }
 
     /// The drafts about a connection, by point. What a point says of it under two names it says once.
-    fn found(&self, entry: &Entry, by_connection: &mut [ByConnection]) -> Vec<Vec<Found>> {
-        let mut found: Vec<Vec<Found>> = vec![Vec::new(); self.points.count()];
+    fn found(&self, entry: &ComparedConnection, by_connection: &mut [ByConnection]) -> Vec<Vec<FoundDraft>> {
+        let mut found: Vec<Vec<FoundDraft>> = vec![Vec::new(); self.points.count()];
         let mut facts: Vec<(usize, &ConnectionFacts)> = entry
             .facts
             .iter()
@@ -230,7 +231,11 @@ impl<'j> Join<'j> {
     }
 
     /// Where there was no room to compare packets: the point nearest to the server judges, each connection once.
-    fn nearest_to_the_server(&self, entry: &Entry, mut found: Vec<Vec<Found>>) -> Vec<Found> {
+    fn nearest_to_the_server(
+        &self,
+        entry: &ComparedConnection,
+        mut found: Vec<Vec<FoundDraft>>,
+    ) -> Vec<FoundDraft> {
         let servers: HashMap<usize, Host> = entry
             .facts
             .iter()
@@ -246,22 +251,22 @@ impl<'j> Join<'j> {
     /// The findings that remain of a connection that several points have.
     fn judge(
         &self,
-        entry: &Entry,
-        mut found: Vec<Vec<Found>>,
+        entry: &ComparedConnection,
+        mut found: Vec<Vec<FoundDraft>>,
         (tracks, order): (&Tracks, &[usize]),
-        (watches, without_resets): (&[Watch], &HashSet<Host>),
-    ) -> Vec<Found> {
+        (watches, without_resets): (&[CaptureCoverage], &HashSet<Host>),
+    ) -> Vec<FoundDraft> {
         let ends = [order[0], order[order.len() - 1]];
         let seen: Vec<(usize, &Track)> =
             order.iter().filter_map(|&point| Some((point, tracks[point].as_ref()?))).collect();
         let both = [seen[0].1, seen[seen.len() - 1].1];
-        let hops = Hops::new(self.points, &self.names, seen, watches);
+        let hops = ConnectionPath::new(self.points, &self.names, seen, watches);
         let at = |side: usize| if side == 0 { 0 } else { order.len() - 1 };
         let named = CaptureNames {
             sides: ends.map(|point| self.name(point)),
             given: match self.points.all[ends[0]].name {
-                Some(_) => Given::Names,
-                None => Given::Paths,
+                Some(_) => SideNaming::Names,
+                None => SideNaming::Paths,
             },
             lost: &|side, place| hops.lost_between(at(side), place),
             sent: &|side, place| hops.sent_between(at(side), place),
@@ -274,7 +279,7 @@ impl<'j> Join<'j> {
         let joint = JoinedConnection {
             facts: ends.map(|point| self.facts_at(entry, point)),
             found: ends.map(|point| std::mem::take(&mut found[point])),
-            passage: Passage::new(both, trip, ends.map(|point| &watches[point]), 0)
+            passage: MatchedConnection::new(both, trip, ends.map(|point| &watches[point]), 0)
                 .with_missing_between([hops.missing_between(0), hops.missing_between(order.len() - 1)]),
             near: 0,
             vantages: [vantage(ends[0], both[0]), vantage(ends[1], both[1])],
@@ -295,7 +300,13 @@ impl<'j> Join<'j> {
     }
 
     /// A finding on a connection that one point alone has.
-    fn alone(&self, mut found: Found, entry: &Entry, point: usize, watches: &[Watch]) -> Found {
+    fn alone(
+        &self,
+        mut found: FoundDraft,
+        entry: &ComparedConnection,
+        point: usize,
+        watches: &[CaptureCoverage],
+    ) -> FoundDraft {
         let (Some(client), Some(server)) = (found.0.client, found.0.server) else { return found };
         let is_other = |(at, c, s): &&(usize, Host, Host)| *at == point && (*c, *s) != (client, server);
         if let Some((_, c, s)) = entry.wanted.names.iter().find(is_other) {
@@ -306,9 +317,9 @@ impl<'j> Join<'j> {
     }
 
     /// The drafts of each point: those about a connection, and those about a listener.
-    fn take_drafts(&mut self) -> (Vec<ByConnection>, Vec<Vec<Found>>) {
+    fn take_drafts(&mut self) -> (Vec<ByConnection>, Vec<Vec<FoundDraft>>) {
         let mut by_connection: Vec<ByConnection> = Vec::new();
-        let mut of_listeners: Vec<Vec<Found>> = Vec::new();
+        let mut of_listeners: Vec<Vec<FoundDraft>> = Vec::new();
         for study in &mut self.studies {
             let (mut own, mut others) = (ByConnection::new(), Vec::new());
             for (draft, vantage) in std::mem::take(&mut study.seen.drafts) {
@@ -325,19 +336,19 @@ impl<'j> Join<'j> {
 
     /// The connections of any point that deserve it, those of several as one; and for how many of them, the last ones, there
     /// is no room to compare their packets.
-    fn entries(&self) -> (Vec<Entry>, usize) {
+    fn entries(&self) -> (Vec<ComparedConnection>, usize) {
         // Few of hundreds of points have a connection: those of one path.
         let longest = self.points.paths.iter().map(|path| path.points.len()).max();
         let cost = longest.unwrap_or_default().max(2) as u64 * trace::COST;
         let room = (self.options.memory_limit / 8 / cost).clamp(64, MOST_TRACED) as usize;
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<ComparedConnection> = Vec::new();
         let mut by_isn: HashMap<Option<Seq>, Vec<usize>> = HashMap::new();
         for point in self.points.from_servers() {
             let (study, is_named) = (&self.studies[point], self.points.all[point].name.is_some());
             let found: HashSet<PacketId> =
                 study.seen.drafts.iter().filter_map(|(d, _)| d.connection).collect();
             for (n, f) in study.seen.gathered.kept.iter().enumerate() {
-                let wanted = Wanted::of(f, point);
+                let wanted = SoughtConnection::of(f, point);
                 let known = by_isn.get(&wanted.isn).into_iter().flatten().copied().find(|&other| {
                     let known = &entries[other].wanted;
                     let named = || known.names.contains(&(point, f.client, f.server));
@@ -353,7 +364,7 @@ impl<'j> Join<'j> {
                     continue;
                 }
                 by_isn.entry(wanted.isn).or_default().push(entries.len());
-                entries.push(Entry { facts: vec![(point, n)], wanted });
+                entries.push(ComparedConnection { facts: vec![(point, n)], wanted });
             }
         }
         let left_out = entries.len().saturating_sub(room);
@@ -361,7 +372,7 @@ impl<'j> Join<'j> {
     }
 
     /// The servers of the connections compared, as a point knows them.
-    fn servers(&self, wanted: &[Wanted], point: usize) -> Vec<Host> {
+    fn servers(&self, wanted: &[SoughtConnection], point: usize) -> Vec<Host> {
         let mut servers = BTreeSet::new();
         for w in wanted {
             let own: Vec<Host> =
@@ -386,8 +397,8 @@ impl<'j> Join<'j> {
     }
 
     /// The findings about listeners, each once: as the point nearest to the server has it.
-    fn about_listeners(&self, mut of_points: Vec<Vec<Found>>) -> Vec<Found> {
-        let mut kept: Vec<(usize, Found)> = Vec::new();
+    fn about_listeners(&self, mut of_points: Vec<Vec<FoundDraft>>) -> Vec<FoundDraft> {
+        let mut kept: Vec<(usize, FoundDraft)> = Vec::new();
         for point in self.points.from_servers() {
             let said = |d: &Draft| {
                 kept.iter().any(|(other, (known, _))| {
@@ -397,7 +408,7 @@ impl<'j> Join<'j> {
                         && (known.server == there || known.server == d.server)
                 })
             };
-            let own: Vec<Found> =
+            let own: Vec<FoundDraft> =
                 std::mem::take(&mut of_points[point]).into_iter().filter(|(d, _)| !said(d)).collect();
             kept.extend(own.into_iter().map(|found| (point, found)));
         }

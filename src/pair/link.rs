@@ -14,7 +14,7 @@ use crate::time::Span;
 /// these connections.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Link {
+pub struct PointLink {
     /// The time of side 0 in terms of side 1.
     pub clock: ClockOffset,
     /// Servers (as side 1 knows them) whose clients side 1 is nearer to: the captured hosts are clients of each other.
@@ -33,9 +33,9 @@ pub struct Link {
     clients: BTreeMap<Host, usize>,
 }
 
-impl Link {
+impl PointLink {
     /// Compares what two points saw, of which `near` is nearer to most of the clients.
-    pub fn of(near: &HandshakeSketch, far: &HandshakeSketch) -> Link {
+    pub fn of(near: &HandshakeSketch, far: &HandshakeSketch) -> PointLink {
         let shared = near.shared(far);
         let ids = Ids::of(&shared);
         let mut votes: HashMap<Address, Votes> = HashMap::new();
@@ -60,7 +60,7 @@ impl Link {
         let mut listeners: BTreeMap<Host, Host> = BTreeMap::new();
         let mut common = BTreeSet::new();
         for (mine, theirs) in &shared {
-            if mine.is_surely(theirs) {
+            if mine.is_certain_match(theirs) {
                 listeners.entry(mine.server).or_insert(theirs.server);
             }
             // A capture without SYNs was filtered: that one is not there says nothing.
@@ -72,7 +72,7 @@ impl Link {
         for handshake in far.all().filter(|h| !h.syns.is_empty()) {
             clients.entry(handshake.server).or_default().insert(handshake.client.address);
         }
-        Link {
+        PointLink {
             clients: clients.into_iter().map(|(server, of_it)| (server, of_it.len())).collect(),
             clock: ClockOffset::of(&samples).unwrap_or_default(),
             turned,
@@ -85,7 +85,7 @@ impl Link {
     }
 
     /// The listener that side 0 knows as `server`, as side 1 knows it.
-    pub fn far_name(&self, server: Host) -> Host {
+    pub fn name_on_other_side(&self, server: Host) -> Host {
         self.listeners.get(&server).copied().unwrap_or(server)
     }
 
@@ -108,7 +108,7 @@ impl Link {
     /// other connections of this client, or enough other clients to show that its capture was not filtered by client.
     pub fn is_common(&self, client: Address, server: Host) -> bool {
         self.common.contains(&(client, server))
-            || self.clients.get(&self.far_name(server)).is_some_and(|clients| *clients > 1)
+            || self.clients.get(&self.name_on_other_side(server)).is_some_and(|clients| *clients > 1)
     }
 }
 
@@ -135,7 +135,7 @@ impl Ids {
 
 /// How much later `b` has the packets of a handshake than `a`: the SYN as `there`, the SYN-ACK as `back`.
 pub(super) fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<ClockSample> {
-    if !a.is_surely(b) {
+    if !a.is_certain_match(b) {
         return None;
     }
     let there = difference(&a.syns, &b.syns, ids);

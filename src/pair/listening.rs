@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::decode::segment::{Address, Flags, Options, Segment, Traits};
+use crate::decode::segment::{Address, Flags, Segment, TcpOptions, Traits};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::time::{Span, Timestamp};
@@ -94,7 +94,7 @@ impl Moments {
     }
 
     /// The last moment until `from`, the first one since `to`, and what lies between them.
-    fn around(&self, from: Timestamp, to: Timestamp) -> Option<Frame> {
+    fn around(&self, from: Timestamp, to: Timestamp) -> Option<PathWindow> {
         let begin = self.runs.partition_point(|run| run.0 <= from).checked_sub(1)?;
         let end = self.runs.partition_point(|run| run.1 < to);
         let (earlier, later) = (self.runs[begin], *self.runs.get(end)?);
@@ -103,13 +103,13 @@ impl Moments {
         let after = if later.0 >= to { later.0 } else { later.1.min(to + self.apart) };
         let gaps = self.runs[begin..=end].windows(2).map(|two| two[1].0 - two[0].1);
         let widest = gaps.max().unwrap_or(after - before).max(self.apart.min(after - before));
-        Some(Frame { before, after, widest })
+        Some(PathWindow { before, after, widest })
     }
 }
 
 /// The packets of a path next to a time that is known within limits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Frame {
+pub struct PathWindow {
     /// The last one that was captured before it.
     pub before: Timestamp,
     /// The first one that was captured after it.
@@ -130,7 +130,7 @@ struct Path {
 /// A segment without payload: neither the sender nor the receiver cuts it or joins it with another one.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-struct Bare {
+struct BareSegment {
     hash: u64,
     flow: u64,
     at: Timestamp,
@@ -147,7 +147,7 @@ pub struct Listening {
     paths: BTreeMap<Address, Path>,
     /// Moments that each path keeps.
     most: usize,
-    bare: Vec<Bare>,
+    bare: Vec<BareSegment>,
     /// How many of them are kept.
     most_bare: usize,
     /// Hashes from here on are not kept.
@@ -225,7 +225,7 @@ impl Listening {
         if s.payload > 0 || s.flags.any(Flags::FIN | Flags::RST) {
             return;
         }
-        let stamped = s.options.has(Options::TIMESTAMPS)
+        let stamped = s.options.has(TcpOptions::TIMESTAMPS)
             && !s.traits.has(Traits::OPTIONS_CUT)
             && self.stamps == Stamps::Whole;
         let ack = if s.flags.has(Flags::ACK) { s.ack.0 } else { 0 };
@@ -238,7 +238,7 @@ impl Listening {
         let address = u128::from_be_bytes(client.address.0);
         let ports = u64::from(client.port) << 16 | u64::from(server.port);
         let flow = mixed(mixed((address >> 64) as u64 ^ ports).wrapping_add(address as u64));
-        self.bare.push(Bare { hash, flow, at: s.time, server, sender });
+        self.bare.push(BareSegment { hash, flow, at: s.time, server, sender });
         self.thin_out();
     }
 
@@ -248,12 +248,12 @@ impl Listening {
     }
 
     /// Whether the capture holds segments of this class from that end at all.
-    pub fn hears(&self, server: Address, sender: Role, class: SegmentClass) -> bool {
+    pub fn has_segments_of(&self, server: Address, sender: Role, class: SegmentClass) -> bool {
         self.paths.get(&server).is_some_and(|path| path.heard[sender as usize][class as usize])
     }
 
     /// The last segment of the server's connections until `from`, and the first one since `to`.
-    pub fn around(&self, server: Address, from: Timestamp, to: Timestamp) -> Option<Frame> {
+    pub fn around(&self, server: Address, from: Timestamp, to: Timestamp) -> Option<PathWindow> {
         self.paths.get(&server)?.moments.around(from, to)
     }
 
@@ -324,7 +324,7 @@ mod tests {
         }
         moments.join();
         let frame = |before, after, widest| {
-            Some(Frame { before: at(before), after: at(after), widest: Span::millis(widest) })
+            Some(PathWindow { before: at(before), after: at(after), widest: Span::millis(widest) })
         };
         assert_eq!(moments.around(at(400), at(410)), frame(20, 500, 480));
         assert_eq!(moments.around(at(20), at(20)), frame(20, 20, 0));
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(check, Completeness { there: 3, missed: vec![at(30)] });
         assert!(check.missed_between(at(20), at(50)) && !check.missed_between(at(31), at(50)));
         assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client), Completeness::default());
-        assert!(own.hears(server.address, Role::Server, SegmentClass::Plain));
-        assert!(!own.hears(server.address, Role::Client, SegmentClass::Plain));
+        assert!(own.has_segments_of(server.address, Role::Server, SegmentClass::Plain));
+        assert!(!own.has_segments_of(server.address, Role::Client, SegmentClass::Plain));
     }
 }

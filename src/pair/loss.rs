@@ -7,7 +7,7 @@ use crate::detect::next;
 use crate::detect::registry;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Kind, PacketMark, Severity};
-use crate::pair::passage::{Absence, Passage, TIGHT};
+use crate::pair::packet_match::{Absence, MatchedConnection, TIGHT};
 use crate::pair::trace::TracedSegment;
 use crate::time::{Span, Timestamp};
 
@@ -16,7 +16,7 @@ pub struct CaptureNames<'a> {
     /// By side.
     pub sides: [&'a str; 2],
     /// Whether these are names that the user gave, or those of files.
-    pub given: Given,
+    pub given: SideNaming,
     /// Between which two points a packet of a side was lost, by its place; none where there are only two.
     pub lost: Hop<'a>,
     /// Between which two points it was sent in the name of an end.
@@ -28,7 +28,7 @@ pub type Hop<'a> = &'a dyn Fn(usize, usize) -> Option<[String; 2]>;
 
 /// Who named the sides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Given {
+pub enum SideNaming {
     /// Nobody: they have the names of their files.
     Paths,
     /// The user.
@@ -44,8 +44,8 @@ impl CaptureNames<'_> {
     /// Where it happens: `between lb and web1`.
     pub fn between(&self) -> String {
         match self.given {
-            Given::Paths => "between the two captures".to_owned(),
-            Given::Names => format!("between {} and {}", self.sides[0], self.sides[1]),
+            SideNaming::Paths => "between the two captures".to_owned(),
+            SideNaming::Names => format!("between {} and {}", self.sides[0], self.sides[1]),
         }
     }
 
@@ -69,7 +69,7 @@ impl CaptureNames<'_> {
     }
 
     /// Why a packet that a capture lacks may have passed all the same, as a clause.
-    pub fn doubt(&self, p: &Passage<'_>, near: usize, losses: &Losses) -> String {
+    pub fn doubt(&self, p: &MatchedConnection<'_>, near: usize, losses: &PathLosses) -> String {
         // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
         let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
         let name = self.side(lacks);
@@ -83,7 +83,7 @@ impl CaptureNames<'_> {
 
 /// Lost segments, by their places among those of the side that has them.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Losses {
+pub struct PathLosses {
     /// SYNs that the client's side has and the server's has not.
     pub syns: Vec<usize>,
     /// SYN-ACKs that the server's side has and the client's has not.
@@ -96,7 +96,7 @@ pub struct Losses {
     pub cut_off: bool,
 }
 
-impl Losses {
+impl PathLosses {
     /// Whether nothing was lost.
     pub fn is_empty(&self) -> bool {
         self.syns.is_empty() && self.syn_acks.is_empty() && self.final_ack.is_none()
@@ -153,17 +153,17 @@ impl Losses {
 
     /// Reads the handshake; `near` is the side of the client. A packet that an end shows to have received was not lost,
     /// whatever a capture lacks.
-    pub fn of(p: &Passage<'_>, near: usize) -> Losses {
-        let mut losses = Losses::default();
+    pub fn of(p: &MatchedConnection<'_>, near: usize) -> PathLosses {
+        let mut losses = PathLosses::default();
         losses.find_syns(p, near);
         losses.find_syn_acks(p, near);
         losses.find_final_ack(p, near);
         losses
     }
 
-    fn find_syns(&mut self, p: &Passage<'_>, near: usize) {
+    fn find_syns(&mut self, p: &MatchedConnection<'_>, near: usize) {
         let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
-        let receiver = p.habits(1 - near).toward_syns();
+        let receiver = p.listener_behavior(1 - near).syn_behavior();
         for (i, syn) in c.iter().enumerate().filter(|(_, x)| x.is_syn() && x.by_client) {
             if !c[i + 1..].iter().any(TracedSegment::is_syn) {
                 continue;
@@ -186,7 +186,7 @@ impl Losses {
         }
     }
 
-    fn find_syn_acks(&mut self, p: &Passage<'_>, near: usize) {
+    fn find_syn_acks(&mut self, p: &MatchedConnection<'_>, near: usize) {
         let far = 1 - near;
         let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
         let final_ack = final_ack(c);
@@ -216,10 +216,12 @@ impl Losses {
         }
     }
 
-    fn find_final_ack(&mut self, p: &Passage<'_>, near: usize) {
+    fn find_final_ack(&mut self, p: &MatchedConnection<'_>, near: usize) {
         let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
         let Some(f) = final_ack(c) else { return };
-        let Some(absence) = p.shows_loss(near, f, p.habits(1 - near).toward_acks()) else { return };
+        let Some(absence) = p.shows_loss(near, f, p.listener_behavior(1 - near).final_ack_behavior()) else {
+            return;
+        };
         let due = p.due(near, f);
         let arrived = s.iter().find(|x| x.by_client && !x.is_syn() && !x.flags.has(Flags::RST));
         let before = arrived.map_or(Timestamp::MAX, |x| x.at.time);
@@ -249,8 +251,8 @@ pub fn final_ack(c: &[TracedSegment]) -> Option<usize> {
 /// The finding: the lost segments, the place, and the evidence. `f` is the connection as either side knows it.
 pub fn draft(
     f: &ConnectionFacts,
-    losses: &Losses,
-    p: &Passage<'_>,
+    losses: &PathLosses,
+    p: &MatchedConnection<'_>,
     near: usize,
     named: &CaptureNames<'_>,
 ) -> Draft {
@@ -295,7 +297,7 @@ pub fn draft(
 }
 
 /// The finding with the packets of the handshake, each with what the other capture holds of it.
-fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usize>) -> Draft {
+fn show(f: &ConnectionFacts, p: &MatchedConnection<'_>, near: usize, completed: Option<usize>) -> Draft {
     let far = 1 - near;
     let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
     let mut shown: Vec<(usize, usize, &str, Option<PacketMark>)> = Vec::new();
@@ -315,7 +317,7 @@ fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usi
         d.shows(at, text.to_owned());
         match (p.other(side, i), p.absence(side, i)) {
             (Some(there), _) => {
-                d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.in_own_time()))
+                d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.with_own_clock()))
             }
             (None, Some(_)) => {
                 d.packets.note_elsewhere(at.packet, InOtherCapture::Missing(p.capture(1 - side)))
@@ -329,7 +331,7 @@ fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usi
 /// One sentence; `sides` are the names of the client's and the server's side, `between` says where it was lost.
 fn summary(
     f: &ConnectionFacts,
-    losses: &Losses,
+    losses: &PathLosses,
     took: Option<Span>,
     (sides, between): ([&str; 2], &str),
 ) -> String {
@@ -349,7 +351,7 @@ fn summary(
 }
 
 /// Which packets are in one capture and not in the other, by their numbers.
-fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &CaptureNames<'_>) -> String {
+fn reason(losses: &PathLosses, p: &MatchedConnection<'_>, near: usize, named: &CaptureNames<'_>) -> String {
     let far = 1 - near;
     let numbers = |places: &[usize], side: usize| {
         let all = places.iter().map(|&i| format!("#{}", p.mark(side, i).packet.number()));
@@ -377,9 +379,9 @@ fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &CaptureNames<'_
 /// Certainty, and what else it could be.
 fn judge(
     d: &mut Draft,
-    losses: &Losses,
+    losses: &PathLosses,
     took: Option<Span>,
-    p: &Passage<'_>,
+    p: &MatchedConnection<'_>,
     near: usize,
     named: &CaptureNames<'_>,
 ) {

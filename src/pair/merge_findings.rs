@@ -6,15 +6,15 @@
 use crate::decode::segment::Flags;
 use crate::detect::analysis::fast_open::FastOpenOutcome;
 use crate::detect::details::{Details, HalfClosed};
-use crate::detect::draft::{Draft, Found, cause};
+use crate::detect::draft::{Draft, FoundDraft, cause};
 use crate::detect::evidence::InOtherCapture;
 use crate::detect::registry;
 use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, LostPackets, Severity, Suspect, Vantage};
 use crate::pair::data_path::{judge_data, was_acknowledged};
-use crate::pair::loss::{self, CaptureNames, Losses, final_ack};
-use crate::pair::passage::{Absence, Passage};
+use crate::pair::loss::{self, CaptureNames, PathLosses, final_ack};
+use crate::pair::packet_match::{Absence, MatchedConnection};
 use crate::pair::trace::TracedSegment;
 
 /// One connection that both sides have.
@@ -22,9 +22,9 @@ pub struct JoinedConnection<'a> {
     /// What either side kept of it.
     pub facts: [Option<&'a ConnectionFacts>; 2],
     /// Its findings on each side.
-    pub found: [Vec<Found>; 2],
+    pub found: [Vec<FoundDraft>; 2],
     /// Its packets.
-    pub passage: Passage<'a>,
+    pub passage: MatchedConnection<'a>,
     /// The side nearer to the client.
     pub near: usize,
     /// Where each side was captured, seen from this server.
@@ -35,9 +35,9 @@ pub struct JoinedConnection<'a> {
 
 impl JoinedConnection<'_> {
     /// The findings that remain.
-    pub fn merge_findings(mut self, named: &CaptureNames<'_>) -> Vec<Found> {
+    pub fn merge_findings(mut self, named: &CaptureNames<'_>) -> Vec<FoundDraft> {
         let (near, far) = (self.near, 1 - self.near);
-        let losses = Losses::of(&self.passage, near);
+        let losses = PathLosses::of(&self.passage, near);
         let mut of_client = std::mem::take(&mut self.found[near]);
         let mut of_server = std::mem::take(&mut self.found[far]);
         let judged = of_server.iter().any(|(d, _)| {
@@ -58,7 +58,7 @@ impl JoinedConnection<'_> {
             of_client.retain(|(d, _)| !missed || !registry::spec(d.kind).has(Property::DeniesSynAck));
             of_client.retain_mut(|(d, _)| {
                 !registry::spec(d.kind).has(Property::ExplainsHandshake)
-                    || !answered && self.stands(d, &losses, named)
+                    || !answered && self.stands_beside(d, &losses, named)
             });
         }
         for side in [&mut of_client, &mut of_server] {
@@ -108,11 +108,11 @@ impl JoinedConnection<'_> {
     /// The finding that packets of the handshake were lost, in place of what each side made of it.
     fn lost(
         &self,
-        losses: &Losses,
-        of_client: &mut Vec<Found>,
-        of_server: &mut Vec<Found>,
+        losses: &PathLosses,
+        of_client: &mut Vec<FoundDraft>,
+        of_server: &mut Vec<FoundDraft>,
         named: &CaptureNames<'_>,
-    ) -> Option<Found> {
+    ) -> Option<FoundDraft> {
         let far = 1 - self.near;
         let f = self.facts[far].or(self.facts[self.near])?;
         let mut d = loss::draft(f, losses, &self.passage, self.near, named);
@@ -132,7 +132,12 @@ impl JoinedConnection<'_> {
 
     /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing
     /// else was lost.
-    fn judge_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &CaptureNames<'_>) {
+    fn judge_fast_open(
+        &self,
+        of_client: &mut Vec<FoundDraft>,
+        losses: &PathLosses,
+        named: &CaptureNames<'_>,
+    ) {
         let (near, far) = (self.near, 1 - self.near);
         let first = match losses.syns[..] {
             [first] if losses.syn_acks.is_empty() && losses.final_ack.is_none() => Some(first),
@@ -152,7 +157,7 @@ impl JoinedConnection<'_> {
     }
 
     /// Whether a finding of loss is refuted: the two captures stand at the two ends, and all of the handshake passed.
-    fn nothing_lost(&self, losses: &Losses) -> bool {
+    fn nothing_lost(&self, losses: &PathLosses) -> bool {
         let (near, far) = (self.near, 1 - self.near);
         let at_the_ends = self.vantages[near] == Vantage::Client && self.vantages[far] == Vantage::Server;
         losses.is_empty() && at_the_ends && self.handshake_passed()
@@ -182,7 +187,7 @@ impl JoinedConnection<'_> {
     }
 
     /// Whether what the client's side alone makes of the handshake stands beside what the server's side saw.
-    fn stands(&self, d: &mut Draft, losses: &Losses, named: &CaptureNames<'_>) -> bool {
+    fn stands_beside(&self, d: &mut Draft, losses: &PathLosses, named: &CaptureNames<'_>) -> bool {
         let far = 1 - self.near;
         match d.kind {
             Kind::HandshakeLoss => !self.nothing_lost(losses),
@@ -311,7 +316,7 @@ impl JoinedConnection<'_> {
                 d,
                 who,
                 (&reason, &between),
-                if went_on { Afterwards::WentOn } else { Afterwards::Silent },
+                if went_on { AfterReset::WentOn } else { AfterReset::Silent },
             );
         }
     }
@@ -365,7 +370,7 @@ impl JoinedConnection<'_> {
             for side in [0, 1] {
                 let Some(i) = self.passage.tracks[side].place(at.packet) else { continue };
                 if let Some(there) = self.passage.other(side, i) {
-                    d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.in_own_time()));
+                    d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.with_own_clock()));
                 } else if matches!(
                     self.passage.absence(side, i),
                     Some(Absence::Certain | Absence::Likely | Absence::Unheard)
@@ -430,7 +435,7 @@ fn exclude(d: &mut Draft, suspect: Suspect, reason: String, vantage: Vantage) {
 
 /// What an end did after a RST that came in its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Afterwards {
+enum AfterReset {
     /// It sent other packets: it had not sent the RST.
     WentOn,
     /// It fell silent.
@@ -438,7 +443,7 @@ enum Afterwards {
 }
 
 /// The RST came from a device `between` the two captures, in the name of `who`, which went on regardless or fell silent.
-fn forged(d: &mut Draft, who: Role, (reason, between): (&str, &str), afterwards: Afterwards) {
+fn forged(d: &mut Draft, who: Role, (reason, between): (&str, &str), afterwards: AfterReset) {
     let refused = d.kind == Kind::ConnectionRefused;
     if !refused {
         d.kind = Kind::AbortiveClose;
@@ -460,7 +465,7 @@ fn forged(d: &mut Draft, who: Role, (reason, between): (&str, &str), afterwards:
     .into();
     d.alternatives.clear();
     d.measure("by", "middlebox").measure("in_the_name_of", who.to_string()).measure("by_firewall", true);
-    if afterwards == Afterwards::WentOn {
+    if afterwards == AfterReset::WentOn {
         d.confirmed(format!("{reason}, and sent other packets afterwards"));
     } else {
         d.probable(reason);

@@ -13,7 +13,7 @@
 //! * [`points`]: all points, their order on a path, and the paths that connections took.
 //! * [`listening`]: when each capture was listening, and which packets it demonstrably missed.
 //! * [`trace`]: the packets of chosen connections.
-//! * [`passage`]: one connection at two points, packet by packet.
+//! * [`packet_match`]: one connection at two points, packet by packet.
 //! * `hop`: one connection at all points: where each packet was seen last.
 //! * `beyond`: a connection of which nothing came to the next point.
 //! * [`loss`]: a handshake of which packets were lost between the two.
@@ -21,18 +21,18 @@
 //! * [`join`]: the same for all connections; `watches`: what each capture as a whole allows to say; `account`: the report.
 
 mod account;
-mod beyond;
 pub mod clock;
 mod data_path;
-mod each;
 pub mod graph;
-mod hop;
 pub mod join;
+mod last_point;
 pub mod link;
 pub mod listening;
 pub mod loss;
 pub mod merge_findings;
-pub mod passage;
+pub mod packet_match;
+mod packet_path;
+mod parallel;
 pub mod points;
 pub mod recognise;
 pub mod sketch;
@@ -42,10 +42,10 @@ mod watches;
 use std::path::{Path, PathBuf};
 
 use crate::capture::{self, Source};
-use crate::engine::{self, Analysis, Error, Options, Progress};
-use each::each_of;
-use points::{Named, Points};
-use recognise::Recognised;
+use crate::engine::{self, Analysis, AnalysisOptions, Error, Progress};
+use parallel::map_parallel;
+use points::{NamedInputs, Points};
+use recognise::PairingResult;
 use sketch::HandshakeSketch;
 
 pub use crate::model::Pairing;
@@ -61,7 +61,7 @@ pub const MOST_LOOKED_AT: usize = 8;
 pub fn analyze_files(
     inputs: &[PathBuf],
     pairing: Pairing,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     analyze(inputs, &opener(inputs), pairing, options, progress)
@@ -75,13 +75,15 @@ pub fn analyze(
     inputs: &[PathBuf],
     open: Opener<'_>,
     pairing: Pairing,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     let why = match recognise_inputs(inputs, open, pairing, options) {
         _ if options.stop.is_asked() => return Err(Error::Stopped),
-        Recognised::Points(points) => return join::analyze(inputs.len(), open, &points, options, progress),
-        Recognised::No(why) => why,
+        PairingResult::Points(points) => {
+            return join::analyze(inputs.len(), open, &points, options, progress);
+        }
+        PairingResult::No(why) => why,
     };
     if pairing == Pairing::Force && inputs.len() > 1 && inputs.iter().all(|path| can_be_read_again(path)) {
         // What either capture shows is told all the same.
@@ -111,8 +113,8 @@ pub fn analyze(
 /// As [`analyze_points`].
 pub fn analyze_files_of_points(
     inputs: &[PathBuf],
-    points: Vec<Named>,
-    options: &Options,
+    points: Vec<NamedInputs>,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     analyze_points(inputs, points, &opener(inputs), options, progress)
@@ -124,9 +126,9 @@ pub fn analyze_files_of_points(
 /// As [`engine::analyze`]; and fewer than two points, or inputs that cannot be read more than once.
 pub fn analyze_points(
     inputs: &[PathBuf],
-    points: Vec<Named>,
+    points: Vec<NamedInputs>,
     open: Opener<'_>,
-    options: &Options,
+    options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
     if points.len() < 2 {
@@ -134,7 +136,7 @@ pub fn analyze_points(
             "one capture point alone: name the others, too, or give its captures without --point".to_owned(),
         ));
     }
-    let sketches = each_of(points.len(), options.threads, |point: usize| {
+    let sketches = map_parallel(points.len(), options.threads, |point: usize| {
         let own = (0..inputs.len()).map(|n| points[point].inputs.contains(&n)).collect::<Vec<_>>();
         open(&own).ok().map(HandshakeSketch::of)
     });
@@ -160,11 +162,16 @@ fn opener(inputs: &[PathBuf]) -> impl Fn(&[bool]) -> Result<Box<dyn Source>, Err
     }
 }
 
-fn recognise_inputs(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Options) -> Recognised {
-    let no = |why: &str| Recognised::No(Some(why.to_owned()));
+fn recognise_inputs(
+    inputs: &[PathBuf],
+    open: Opener<'_>,
+    pairing: Pairing,
+    options: &AnalysisOptions,
+) -> PairingResult {
+    let no = |why: &str| PairingResult::No(Some(why.to_owned()));
     let forced = pairing == Pairing::Force;
     if pairing == Pairing::Never || (!forced && (inputs.len() < 2 || inputs.len() > MOST_LOOKED_AT)) {
-        return Recognised::No(None);
+        return PairingResult::No(None);
     }
     if inputs.len() < 2 {
         return no("--pair needs two captures of the same traffic");
@@ -172,7 +179,7 @@ fn recognise_inputs(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, opti
     if !inputs.iter().all(|path| can_be_read_again(path)) {
         return match forced {
             true => no("pairing reads captures more than once: save the input of a pipe to a file first"),
-            false => Recognised::No(None),
+            false => PairingResult::No(None),
         };
     }
     let (sketches, names): (Vec<_>, Vec<_>) =
@@ -187,7 +194,7 @@ fn can_be_read_again(path: &Path) -> bool {
 
 /// The sketch and the name of each input; no sketch of an input that cannot be opened.
 fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<HandshakeSketch>, String)> {
-    each_of(n, threads, |place: usize| {
+    map_parallel(n, threads, |place: usize| {
         let wanted: Vec<bool> = (0..n).map(|other| other == place).collect();
         let Ok(source) = open(&wanted) else { return (None, String::new()) };
         let name = source.status().get(place).map(|s| s.path.clone()).unwrap_or_default();
@@ -207,7 +214,7 @@ mod tests {
     const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
     /// A segment: when it was sent, by whom, with which flags and sequence numbers.
-    struct Sent {
+    struct TestSegment {
         at: u32,
         client: (Ipv4Addr, u16),
         by_client: bool,
@@ -216,7 +223,7 @@ mod tests {
         ack: u32,
     }
 
-    impl Sent {
+    impl TestSegment {
         /// As a record of a pcap, microseconds after it was sent, with this TTL: raw IPv4.
         fn record(&self, late: u32, ttl: u8) -> Vec<u8> {
             let (client, port) = self.client;
@@ -236,12 +243,12 @@ mod tests {
     }
 
     /// Handshakes, and two refused connections: the first is the one at which the program fails.
-    fn traffic() -> Vec<Sent> {
+    fn traffic() -> Vec<TestSegment> {
         let mut all = Vec::new();
         let mut at = 1_000;
         let mut send = |client, by_client, flags, seq, ack| {
             at += 7;
-            all.push(Sent { at, client, by_client, flags, seq, ack });
+            all.push(TestSegment { at, client, by_client, flags, seq, ack });
         };
         for n in 0..30_u16 {
             let (client, isn) = ((CLIENT, 2_000 + n), 77_000 * (u32::from(n) + 1));
@@ -249,7 +256,7 @@ mod tests {
             send(client, false, 0x12, isn ^ 0x5a5a_0000, isn + 1);
             send(client, true, 0x10, isn + 1, (isn ^ 0x5a5a_0000) + 1);
         }
-        for client in [(trap::ADDRESS, trap::port(trap::Place::Pair)), (CLIENT, 3_000)] {
+        for client in [(trap::ADDRESS, trap::port(trap::FaultPlace::Pair)), (CLIENT, 3_000)] {
             let isn = u32::from(client.1) * 1_000;
             send(client, true, 0x02, isn, 0);
             send(client, false, 0x14, 0, isn + 1);
@@ -279,14 +286,14 @@ mod tests {
             path
         });
         for threads in [1, 2] {
-            let options = Options { threads, ..Options::default() };
+            let options = AnalysisOptions { threads, ..AnalysisOptions::default() };
             let outcome = analyze_files(&files, Pairing::Force, &options, &mut |_| {}).expect("a pair");
             assert_eq!(outcome.report.pairs.len(), 1, "{:?}", outcome.report.warnings);
             let refused = outcome.report.findings.iter().filter(|f| f.kind == Kind::ConnectionRefused);
             let clients: Vec<_> = refused.filter_map(|finding| finding.client).collect();
             assert_eq!(clients, [(CLIENT, 3_000).into()]);
             let [said] = &outcome.damage[..] else { panic!("{:?}", outcome.damage) };
-            let name = format!("the connection {}:{}", trap::ADDRESS, trap::port(trap::Place::Pair));
+            let name = format!("the connection {}:{}", trap::ADDRESS, trap::port(trap::FaultPlace::Pair));
             assert!(said.starts_with(&name), "{said}");
             assert!(outcome.report.warnings.contains(said));
         }

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::capture::{Reclocked, Source};
-use crate::diagnose::vantage::Standing;
+use crate::diagnose::vantage::RelativeVantage;
 use crate::engine::KnownVantage;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::Pairing;
 use crate::pair::clock::ClockOffset;
 use crate::pair::graph::{self, Between};
-use crate::pair::link::{self, Link, NearerToClients};
+use crate::pair::link::{self, NearerToClients, PointLink};
 use crate::pair::sketch::{Handshake, HandshakeSketch};
 use crate::time::Span;
 
@@ -20,7 +20,7 @@ const MOST_ALIKE: usize = 256;
 
 /// Inputs that were captured at one place, and what the user calls it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Named {
+pub struct NamedInputs {
     /// Its name, if it has one.
     pub name: Option<String>,
     /// Its inputs, by their places on the command line.
@@ -64,7 +64,7 @@ pub struct Points {
     /// The paths, the most used first.
     pub paths: Vec<PathSeen>,
     /// By the places of two points, of which the first is nearer to most of the clients.
-    links: BTreeMap<(usize, usize), Link>,
+    links: BTreeMap<(usize, usize), PointLink>,
     /// How far from the clients each point lies, as the links say.
     rank: Vec<usize>,
 }
@@ -74,7 +74,7 @@ type Orient<'o> = &'o dyn Fn(&HandshakeSketch, &HandshakeSketch) -> Option<Neare
 
 impl Points {
     /// Compares what all points saw. Where `orient` does not know which of two is nearer to the clients, the first is.
-    pub fn of(named: Vec<Named>, sketches: &[HandshakeSketch], orient: Orient<'_>) -> Points {
+    pub fn of(named: Vec<NamedInputs>, sketches: &[HandshakeSketch], orient: Orient<'_>) -> Points {
         let mut links = BTreeMap::new();
         for (a, b) in with_common_numbers(sketches) {
             if sketches[a].shared(&sketches[b]).is_empty() {
@@ -84,13 +84,13 @@ impl Points {
                 Some(NearerToClients::SecondFirst) => (b, a),
                 Some(NearerToClients::FirstFirst) | None => (a, b),
             };
-            links.insert((near, far), Link::of(&sketches[near], &sketches[far]));
+            links.insert((near, far), PointLink::of(&sketches[near], &sketches[far]));
         }
         let rank = ranks(sketches.len(), &links);
         let reference = reference(&rank, &links);
         let between: Between = links.iter().map(|(ends, link)| (*ends, link.clock)).collect();
         let clocks = graph::solve(named.len(), &between, reference);
-        let all = named.into_iter().zip(clocks).map(|(Named { name, inputs }, clock)| Point {
+        let all = named.into_iter().zip(clocks).map(|(NamedInputs { name, inputs }, clock)| Point {
             name,
             inputs,
             clock,
@@ -103,7 +103,7 @@ impl Points {
 
     /// Compares what points saw that the user named. A point of which nothing could be read has no sketch. It is no point:
     /// its inputs go with those of another one, whose report names them. `None` where nothing at all could be read.
-    pub fn of_named(points: Vec<Named>, sketches: Vec<Option<HandshakeSketch>>) -> Option<Points> {
+    pub fn of_named(points: Vec<NamedInputs>, sketches: Vec<Option<HandshakeSketch>>) -> Option<Points> {
         let (mut readable, mut of_points, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for (point, sketch) in points.into_iter().zip(sketches) {
             match sketch {
@@ -120,7 +120,7 @@ impl Points {
 
     /// Captures without a connection in common: the first one, and all others.
     pub fn unrelated(inputs: usize) -> Points {
-        let sides = [vec![0], (1..inputs).collect()].map(|inputs| Named { name: None, inputs });
+        let sides = [vec![0], (1..inputs).collect()].map(|inputs| NamedInputs { name: None, inputs });
         Points::of(sides.into(), &[HandshakeSketch::default(), HandshakeSketch::default()], &|_, _| None)
     }
 
@@ -159,13 +159,13 @@ impl Points {
     }
 
     /// What two points have in common: their places, the one nearer to most of the clients first, and the link.
-    pub fn link(&self, a: usize, b: usize) -> Option<([usize; 2], &Link)> {
+    pub fn link(&self, a: usize, b: usize) -> Option<([usize; 2], &PointLink)> {
         let found = |near, far| Some(([near, far], self.links.get(&(near, far))?));
         found(a, b).or_else(|| found(b, a))
     }
 
     /// All of them.
-    pub fn links(&self) -> impl Iterator<Item = ([usize; 2], &Link)> {
+    pub fn links(&self) -> impl Iterator<Item = ([usize; 2], &PointLink)> {
         self.links.iter().map(|(&(near, far), link)| ([near, far], link))
     }
 
@@ -181,7 +181,8 @@ impl Points {
     pub fn is_nearer_to_clients(&self, a: usize, b: usize, server: Host, known_at: usize) -> bool {
         match self.link(a, b) {
             Some(([near, far], link)) => {
-                let name = if known_at == near && near != far { link.far_name(server) } else { server };
+                let name =
+                    if known_at == near && near != far { link.name_on_other_side(server) } else { server };
                 let near = if link.client_side(name.address) == 0 { near } else { far };
                 near == a
             }
@@ -225,13 +226,13 @@ impl Points {
     /// The listener that one point knows by this name, as another one knows it.
     pub fn name_at(&self, point: usize, other: usize, server: Host) -> Host {
         match self.link(point, other) {
-            Some(([near, _], link)) if near == point => link.far_name(server),
+            Some(([near, _], link)) if near == point => link.name_on_other_side(server),
             _ => server,
         }
     }
 
     /// Where a point was captured, as far as the others tell.
-    pub fn placed(&self, point: usize) -> Option<KnownVantage> {
+    pub fn relative_vantage(&self, point: usize) -> Option<KnownVantage> {
         let mut sides = Vec::new();
         let mut turned = BTreeSet::new();
         for ([near, far], link) in self.links() {
@@ -240,13 +241,13 @@ impl Points {
                 turned.extend(link.turned.iter().copied());
             }
         }
-        let standing = |is_first: &dyn Fn(bool, &Link) -> bool| {
+        let standing = |is_first: &dyn Fn(bool, &PointLink) -> bool| {
             let first = sides.iter().any(|(near, link)| is_first(*near, link));
             let last = sides.iter().any(|(near, link)| !is_first(*near, link));
             match (first, last) {
-                (true, true) => Standing::Between,
-                (true, false) => Standing::Nearer(Role::Client),
-                (false, _) => Standing::Nearer(Role::Server),
+                (true, true) => RelativeVantage::Between,
+                (true, false) => RelativeVantage::Nearer(Role::Client),
+                (false, _) => RelativeVantage::Nearer(Role::Server),
             }
         };
         if sides.is_empty() {
@@ -316,7 +317,7 @@ impl Points {
 }
 
 /// The point with the most connections in common with others; of several the one nearest to the servers.
-fn reference(rank: &[usize], links: &BTreeMap<(usize, usize), Link>) -> usize {
+fn reference(rank: &[usize], links: &BTreeMap<(usize, usize), PointLink>) -> usize {
     let shared = |point: usize| {
         let own = links.iter().filter(|((near, far), _)| *near == point || *far == point);
         own.map(|(_, link)| link.matched).sum::<u64>()
@@ -325,7 +326,7 @@ fn reference(rank: &[usize], links: &BTreeMap<(usize, usize), Link>) -> usize {
 }
 
 /// The number of points before each one on the longest path to it.
-fn ranks(points: usize, links: &BTreeMap<(usize, usize), Link>) -> Vec<usize> {
+fn ranks(points: usize, links: &BTreeMap<(usize, usize), PointLink>) -> Vec<usize> {
     let mut rank = vec![0; points];
     // Links may close a circle: where captured hosts are clients of one another.
     for _ in 0..points {

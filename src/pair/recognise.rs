@@ -6,7 +6,7 @@ use crate::decode::segment::Address;
 use crate::model::Pairing;
 use crate::pair::clock::ClockSample;
 use crate::pair::link::{Ids, NearerToClients, is_in_both, orient, same, sample};
-use crate::pair::points::{Named, Points};
+use crate::pair::points::{NamedInputs, Points};
 use crate::pair::sketch::{HandshakeSketch, SynTransmission};
 use crate::time::Span;
 
@@ -23,7 +23,7 @@ enum Relation {
 
 /// The outcome of the attempt.
 #[derive(Debug)]
-pub enum Recognised {
+pub enum PairingResult {
     /// Two of them.
     Points(Box<Points>),
     /// None; and why, where inputs do share connections.
@@ -32,10 +32,10 @@ pub enum Recognised {
 
 /// Divides inputs, of which `None` cannot be read, into two sides. Where pairing is forced and nothing shows which is nearer
 /// to the clients, the first input is.
-pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing: Pairing) -> Recognised {
-    let Divided { groups, outside } = match divide(sketches, names) {
+pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing: Pairing) -> PairingResult {
+    let InputGroups { groups, outside } = match divide(sketches, names) {
         Ok(divided) => divided,
-        Err(why) => return Recognised::No(why),
+        Err(why) => return PairingResult::No(why),
     };
     let merged = |inputs: &[usize]| {
         let mut all = HandshakeSketch::default();
@@ -43,7 +43,7 @@ pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing
         all
     };
     if !are_pieces(&groups, &merged) {
-        return Recognised::No(Some(
+        return PairingResult::No(Some(
             "the captures fall into several groups that saw different connections: give the two of one group at a \
              time"
             .to_owned(),
@@ -61,7 +61,7 @@ pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing
                 sides[1].extend(a);
             }
             None => {
-                return Recognised::No(Some(format!(
+                return PairingResult::No(Some(format!(
                     "{} hold the same connections, and nothing says which of them is nearer to the clients",
                     names.join(" and ")
                 )));
@@ -75,12 +75,14 @@ pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing
     }
     sides.iter_mut().for_each(|side| side.sort_unstable());
     let both = [merged(&sides[0]), merged(&sides[1])];
-    let sides = sides.map(|inputs| Named { name: None, inputs });
-    Recognised::Points(Box::new(Points::of(sides.into(), &both, &|_, _| Some(NearerToClients::FirstFirst))))
+    let sides = sides.map(|inputs| NamedInputs { name: None, inputs });
+    PairingResult::Points(Box::new(Points::of(sides.into(), &both, &|_, _| {
+        Some(NearerToClients::FirstFirst)
+    })))
 }
 
 /// Inputs in groups, each of which saw the same connections at two places, and inputs that share nothing with another.
-struct Divided {
+struct InputGroups {
     groups: Vec<[Vec<usize>; 2]>,
     outside: Vec<usize>,
 }
@@ -97,7 +99,7 @@ fn are_pieces(groups: &[[Vec<usize>; 2]], merged: &dyn Fn(&[usize]) -> Handshake
     })
 }
 
-fn divide(sketches: &[Option<HandshakeSketch>], names: &[String]) -> Result<Divided, Option<String>> {
+fn divide(sketches: &[Option<HandshakeSketch>], names: &[String]) -> Result<InputGroups, Option<String>> {
     let n = sketches.len();
     let mut relations = vec![vec![Relation::None; n]; n];
     for i in 0..n {
@@ -147,7 +149,7 @@ fn divide(sketches: &[Option<HandshakeSketch>], names: &[String]) -> Result<Divi
     if groups.is_empty() || groups.iter().flatten().any(Vec::is_empty) {
         return Err(None);
     }
-    Ok(Divided { groups, outside: (0..n).filter(|&i| side[i].is_none()).collect() })
+    Ok(InputGroups { groups, outside: (0..n).filter(|&i| side[i].is_none()).collect() })
 }
 
 fn relation(a: &HandshakeSketch, b: &HandshakeSketch) -> Relation {
@@ -227,8 +229,8 @@ mod tests {
 
     fn sides(sketches: &[Option<HandshakeSketch>]) -> Option<[Vec<usize>; 2]> {
         match recognise(sketches, &names(sketches.len()), Pairing::Auto) {
-            Recognised::Points(points) => Some([0, 1].map(|side| points.all[side].inputs.clone())),
-            Recognised::No(_) => None,
+            PairingResult::Points(points) => Some([0, 1].map(|side| points.all[side].inputs.clone())),
+            PairingResult::No(_) => None,
         }
     }
 

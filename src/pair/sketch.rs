@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::capture::{Block, Source};
-use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::key::Host;
 use crate::seq::Seq;
@@ -77,7 +77,7 @@ impl Handshake {
     }
 
     /// Whether no chance and no habit (a scanner that comes again with the same number) makes the two alike.
-    pub fn is_surely(&self, other: &Handshake) -> bool {
+    pub fn is_certain_match(&self, other: &Handshake) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
             _ => self.shares_a_timestamp(other) || self.has_names_of(other) && self.shares_an_id(other),
@@ -101,13 +101,13 @@ impl Handshake {
 }
 
 /// Orders handshakes alike in all inputs.
-type Key = (u64, Host, Host);
+type HandshakeKey = (u64, Host, Host);
 
 /// The handshakes of one input.
 #[derive(Clone, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSketch {
-    kept: BTreeMap<Key, Handshake>,
+    kept: BTreeMap<HandshakeKey, Handshake>,
     /// Keys from here on are not kept.
     bound: Option<u64>,
     /// Times of the first and of the last TCP segment.
@@ -185,7 +185,7 @@ impl HandshakeSketch {
             return;
         }
         let list = if answer { &mut handshake.syn_acks } else { &mut handshake.syns };
-        let tsval = s.options.has(Options::TIMESTAMPS).then_some(s.tsval);
+        let tsval = s.options.has(TcpOptions::TIMESTAMPS).then_some(s.tsval);
         let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
         let seen = SynTransmission { at: s.time, tsval, ttl: s.ttl, partial, ip_id: s.ip_id };
         // The same timestamp or IP ID again is a copy of the packet.
@@ -296,7 +296,7 @@ mod tests {
             dst_port: 80,
             seq: Seq(isn),
             flags: Flags::SYN,
-            options: Options::TIMESTAMPS,
+            options: TcpOptions::TIMESTAMPS,
             tsval,
             ..Segment::default()
         }
@@ -334,10 +334,10 @@ mod tests {
     fn the_same_number_in_another_connection_is_another_connection() {
         let (one, other) = (syn(1, 77, 5), syn(1, 77, 6));
         assert!(sketch(&[one, answer(&one, 9)]).shared(&sketch(&[other, answer(&other, 10)])).is_empty());
-        let none = Options::NONE;
+        let none = TcpOptions::NONE;
         let plain = |s: Segment| Segment { options: none, ..s };
         let (a, b) = (sketch(&[plain(one)]), sketch(&[plain(other)]));
-        assert!(a.shared(&b).iter().all(|(a, b)| !a.is_surely(b)));
+        assert!(a.shared(&b).iter().all(|(a, b)| !a.is_certain_match(b)));
         let elsewhere = Segment { src: Address::v4([192, 0, 2, 9]), ..plain(other) };
         assert!(a.shared(&sketch(&[elsewhere])).is_empty());
     }

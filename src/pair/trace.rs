@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::capture::{Block, Source};
-use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
@@ -50,7 +50,7 @@ pub struct TracedSegment {
 
 impl TracedSegment {
     /// The packet, with its time by the clock of its own capture.
-    pub fn in_own_time(&self) -> PacketRef {
+    pub fn with_own_clock(&self) -> PacketRef {
         PacketRef { time: self.own, ..self.at }
     }
 
@@ -78,7 +78,7 @@ impl TracedSegment {
 /// A connection to be looked for.
 #[derive(Clone, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Wanted {
+pub struct SoughtConnection {
     /// The client's initial sequence number, unless the connection was joined in the middle.
     pub isn: Option<Seq>,
     /// The server's, where a SYN-ACK was seen.
@@ -89,13 +89,13 @@ pub struct Wanted {
     pub names: Vec<(usize, Host, Host)>,
 }
 
-impl Wanted {
+impl SoughtConnection {
     /// The connection of these facts, of `point`.
-    pub fn of(f: &ConnectionFacts, point: usize) -> Wanted {
+    pub fn of(f: &ConnectionFacts, point: usize) -> SoughtConnection {
         let answered = f.syn_ack.count > 0;
         let by_answer = answered.then(|| f.syn_ack_ack.advance(u32::MAX));
-        let stamped = f.syn_offer.options.has(Options::TIMESTAMPS);
-        Wanted {
+        let stamped = f.syn_offer.options.has(TcpOptions::TIMESTAMPS);
+        SoughtConnection {
             isn: f.syn.first().map(|_| f.c.isn).or(by_answer),
             server_isn: (answered && f.s.isn_known).then_some(f.s.isn),
             tsvals: f.syn.iter().filter(|_| stamped).map(|s| s.tsval).collect(),
@@ -104,7 +104,7 @@ impl Wanted {
     }
 
     /// Whether both are one connection; the initial sequence numbers of their clients are the same.
-    pub fn is(&self, other: &Wanted) -> bool {
+    pub fn is(&self, other: &SoughtConnection) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
             _ => {
@@ -116,7 +116,7 @@ impl Wanted {
 
     /// Whether both are one connection for sure, whatever their names: by the initial sequence numbers of both ends, or by a
     /// timestamp.
-    pub fn is_translated(&self, other: &Wanted) -> bool {
+    pub fn is_translated(&self, other: &SoughtConnection) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
             _ => self.tsvals.iter().any(|v| other.tsvals.contains(v)),
@@ -124,7 +124,7 @@ impl Wanted {
     }
 
     /// Takes in what another point knows of it.
-    pub fn merge(&mut self, other: &Wanted) {
+    pub fn merge(&mut self, other: &SoughtConnection) {
         self.server_isn = self.server_isn.or(other.server_isn);
         self.tsvals.extend(&other.tsvals);
         self.names.extend(&other.names);
@@ -167,7 +167,7 @@ pub struct Track {
 
 #[derive(Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-struct Collecting {
+struct TraceCollector {
     client: Host,
     server: Host,
     control: Vec<TracedSegment>,
@@ -179,7 +179,7 @@ struct Collecting {
     recent: VecDeque<TracedSegment>,
 }
 
-impl Collecting {
+impl TraceCollector {
     fn record(&mut self, seen: TracedSegment) {
         let copy = |known: &TracedSegment| {
             TracedSegment { at: seen.at, own: seen.own, ..*known } == seen
@@ -207,19 +207,20 @@ impl Collecting {
     }
 
     /// The same connection in several parts of the segments: it has several four-tuples, for addresses are translated.
-    fn join(mut parts: Vec<Collecting>) -> Option<Collecting> {
+    fn join(mut parts: Vec<TraceCollector>) -> Option<TraceCollector> {
         if parts.len() < 2 {
             return parts.pop();
         }
-        let first = |part: &Collecting| part.segments().map(|s| s.at).min();
+        let first = |part: &TraceCollector| part.segments().map(|s| s.at).min();
         let earliest = parts.iter().min_by_key(|part| first(part))?;
-        let mut all = Collecting {
+        let mut all = TraceCollector {
             client: earliest.client,
             server: earliest.server,
             cut: parts.iter().any(|part| part.cut),
-            ..Collecting::default()
+            ..TraceCollector::default()
         };
-        let mut segments: Vec<TracedSegment> = parts.iter().flat_map(Collecting::segments).copied().collect();
+        let mut segments: Vec<TracedSegment> =
+            parts.iter().flat_map(TraceCollector::segments).copied().collect();
         segments.sort_by_key(|s| s.at);
         segments.into_iter().for_each(|segment| all.record(segment));
         Some(all)
@@ -234,7 +235,7 @@ impl Collecting {
         segments.extend(self.head);
         segments.extend(self.tail);
         segments.sort_by_key(|s| s.at);
-        let Collecting { client, server, cut, .. } = self;
+        let TraceCollector { client, server, cut, .. } = self;
         (!segments.is_empty()).then_some(Track { client, server, segments, cut })
     }
 }
@@ -244,7 +245,7 @@ impl Collecting {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
     /// The connections.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<SoughtConnection>,
     /// Point by point.
     pub points: Vec<PointRequest>,
     /// Whether all captures have the timestamps option.
@@ -273,7 +274,7 @@ pub struct Tracing<'r> {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traced {
     /// By the place of the connection in the request.
-    found: BTreeMap<usize, Collecting>,
+    found: BTreeMap<usize, TraceCollector>,
     listening: Listening,
 }
 
@@ -314,12 +315,12 @@ impl Traced {
     pub fn join(parts: impl IntoIterator<Item = Traced>, request: &Request, point: usize) -> OfPoint {
         let servers = request.points.get(point).map(|own| own.servers.iter().copied().collect());
         let mut listening = Listening::to(servers.unwrap_or_default(), request.stamps);
-        let mut all: BTreeMap<usize, Vec<Collecting>> = BTreeMap::new();
+        let mut all: BTreeMap<usize, Vec<TraceCollector>> = BTreeMap::new();
         for part in parts {
             listening.merge(part.listening);
             part.found.into_iter().for_each(|(n, found)| all.entry(n).or_default().push(found));
         }
-        let track = |n| Collecting::join(all.remove(&n)?)?.done();
+        let track = |n| TraceCollector::join(all.remove(&n)?)?.done();
         ((0..request.wanted.len()).map(track).collect(), listening)
     }
 }
@@ -339,15 +340,15 @@ pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> 
 }
 
 struct Search<'w> {
-    wanted: &'w [Wanted],
+    wanted: &'w [SoughtConnection],
     by_isn: HashMap<Seq, Vec<usize>>,
     /// Whose four-tuple it is now, and by which names.
     current: HashMap<FlowKey, (usize, Host, Host)>,
-    found: BTreeMap<usize, Collecting>,
+    found: BTreeMap<usize, TraceCollector>,
 }
 
 impl<'w> Search<'w> {
-    fn new(wanted: &'w [Wanted], point: usize) -> Search<'w> {
+    fn new(wanted: &'w [SoughtConnection], point: usize) -> Search<'w> {
         let mut search =
             Search { wanted, by_isn: HashMap::new(), current: HashMap::new(), found: BTreeMap::new() };
         for (n, w) in wanted.iter().enumerate() {
@@ -389,9 +390,12 @@ impl<'w> Search<'w> {
             }
         }
         let Some(&(n, client, server)) = self.current.get(&key) else { return };
-        let found =
-            self.found.entry(n).or_insert_with(|| Collecting { client, server, ..Collecting::default() });
-        let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
+        let found = self.found.entry(n).or_insert_with(|| TraceCollector {
+            client,
+            server,
+            ..TraceCollector::default()
+        });
+        let stamps = s.options.has(TcpOptions::TIMESTAMPS).then_some((s.tsval, s.tsecr));
         found.record(TracedSegment {
             at: PacketRef::of(s),
             own,

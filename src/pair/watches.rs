@@ -6,8 +6,8 @@ use crate::decode::segment::Flags;
 use crate::engine::Examination;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::pair::listening::{Completeness, Frame, Listening};
-use crate::pair::passage::{Absence, Habits, Passage, Watch};
+use crate::pair::listening::{Completeness, Listening, PathWindow};
+use crate::pair::packet_match::{Absence, CaptureCoverage, ListenerBehavior, MatchedConnection};
 use crate::pair::points::Points;
 use crate::pair::trace::{TracedSegment, Track};
 
@@ -20,7 +20,7 @@ pub fn watches(
     studies: &[Examination],
     listening: Vec<Listening>,
     tracks: &[Tracks],
-) -> Vec<Watch> {
+) -> Vec<CaptureCoverage> {
     let checks: Vec<Completeness> =
         (0..points.count()).map(|point| check(points, &listening, point)).collect();
     let of_points = listening.into_iter().zip(checks).enumerate();
@@ -30,7 +30,7 @@ pub fn watches(
             let (from, to) = study.seen.context.capture.unwrap_or_default();
             let quality = &study.inputs.quality;
             let lossy = quality.damaged || quality.cut > 0 || quality.unseen > 0;
-            let mut habits: HashMap<Host, Habits> = HashMap::new();
+            let mut habits: HashMap<Host, ListenerBehavior> = HashMap::new();
             for track in tracks.iter().filter_map(|all| all[point].as_ref()) {
                 habits.entry(track.server).or_default().observe(track);
             }
@@ -39,7 +39,7 @@ pub fn watches(
                     habits.entry(server).or_default().note(draft.kind);
                 }
             }
-            Watch {
+            CaptureCoverage {
                 from,
                 to,
                 lossy,
@@ -66,8 +66,8 @@ fn check(points: &Points, listening: &[Listening], point: usize) -> Completeness
 }
 
 /// Listeners, as any point knows them, of which a point lacks RSTs at several times and has none.
-pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[Watch]) -> HashSet<Host> {
-    let mut lacking: HashMap<(usize, Host), HashSet<Frame>> = HashMap::new();
+pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[CaptureCoverage]) -> HashSet<Host> {
+    let mut lacking: HashMap<(usize, Host), HashSet<PathWindow>> = HashMap::new();
     let is_reset = |s: &TracedSegment| !s.by_client && s.flags.has(Flags::RST);
     for all in tracks {
         let Some(([near, far], [a, b])) = ends(points, all) else { continue };
@@ -75,7 +75,7 @@ pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[Watch]) -> 
             continue;
         }
         let both = [&watches[near], &watches[far]];
-        let passage = Passage::new([a, b], points.round_trip(near, far), both, 0);
+        let passage = MatchedConnection::new([a, b], points.round_trip(near, far), both, 0);
         for (side, track) in [a, b].into_iter().enumerate() {
             let server = [a, b][1 - side].server;
             for (i, _) in track.segments.iter().enumerate().filter(|(_, s)| is_reset(s)) {
@@ -88,8 +88,8 @@ pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[Watch]) -> 
             }
         }
     }
-    let none = |((point, server), frames): ((usize, Host), HashSet<Frame>)| {
-        (frames.len() > 1 && !watches[point].habits(server).resets).then_some(server)
+    let none = |((point, server), frames): ((usize, Host), HashSet<PathWindow>)| {
+        (frames.len() > 1 && !watches[point].listener_behavior(server).resets).then_some(server)
     };
     lacking.into_iter().filter_map(none).collect()
 }

@@ -15,5 +15,5 @@ pub mod pseudonym;
 pub mod source;
 
 pub use packet::{Payload, Rewriter};
-pub use pseudonym::{Key, Pseudonyms};
+pub use pseudonym::{PseudonymKey, Pseudonyms};
 pub use source::Redacted;

@@ -40,18 +40,18 @@ const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 /// A place in a packet. It may lie behind the end, and adding to it cannot fail: bytes that are not there are neither
 /// read nor written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Place(usize);
+struct HeaderOffset(usize);
 
-impl Add<usize> for Place {
-    type Output = Place;
+impl Add<usize> for HeaderOffset {
+    type Output = HeaderOffset;
 
-    fn add(self, bytes: usize) -> Place {
-        Place(self.0.saturating_add(bytes))
+    fn add(self, bytes: usize) -> HeaderOffset {
+        HeaderOffset(self.0.saturating_add(bytes))
     }
 }
 
 /// The bytes of one packet while they are rewritten.
-struct Bytes<'d, 'p> {
+struct PacketBytes<'d, 'p> {
     data: &'d mut [u8],
     pseudonyms: Option<&'p mut Pseudonyms>,
 }
@@ -88,10 +88,10 @@ impl Rewriter {
             #[cfg(test)]
             assert!((link, &*data) != crate::decode::tests::FATAL, "a packet that a test makes fatal");
             decode::parts(link, data, original_length, parts);
-            Bytes { data: &mut *data, pseudonyms: pseudonyms.as_mut() }.rewrite(parts)
+            PacketBytes { data: &mut *data, pseudonyms: pseudonyms.as_mut() }.rewrite(parts)
         });
         match kept {
-            Ok(Place(kept)) => kept.min(data.len()),
+            Ok(HeaderOffset(kept)) => kept.min(data.len()),
             Err(fault) => {
                 self.fault = Some(fault);
                 0
@@ -100,16 +100,16 @@ impl Rewriter {
     }
 }
 
-impl Bytes<'_, '_> {
+impl PacketBytes<'_, '_> {
     /// Rewrites each part by its kind; gives the place where the last of them ends.
-    fn rewrite(&mut self, parts: &[HeaderPart]) -> Place {
-        let mut end = Place(0);
-        let mut change = Change::default();
+    fn rewrite(&mut self, parts: &[HeaderPart]) -> HeaderOffset {
+        let mut end = HeaderOffset(0);
+        let mut change = ChecksumChange::default();
         // The last IP header's checksum, and the ICMP message that quotes the packet behind it.
-        let mut header = Place(0);
+        let mut header = HeaderOffset(0);
         let mut message = None;
         for HeaderPart { kind, bytes: Range { start, end: stop } } in parts {
-            let (at, stop) = (Place(*start), Place(*stop));
+            let (at, stop) = (HeaderOffset(*start), HeaderOffset(*stop));
             match *kind {
                 PartKind::Plain => {}
                 PartKind::Names => self.blank_between(at, stop),
@@ -139,34 +139,34 @@ impl Bytes<'_, '_> {
     }
 
     /// The `N` bytes at `at`.
-    fn bytes<const N: usize>(&self, at: Place) -> Option<[u8; N]> {
+    fn bytes<const N: usize>(&self, at: HeaderOffset) -> Option<[u8; N]> {
         self.data.get(at.0..)?.first_chunk().copied()
     }
 
-    fn be16(&self, at: Place) -> Option<u16> {
+    fn be16(&self, at: HeaderOffset) -> Option<u16> {
         self.bytes(at).map(u16::from_be_bytes)
     }
 
     /// The bytes from `at` up to `end`, as far as they were captured.
-    fn between(&mut self, at: Place, end: Place) -> &mut [u8] {
+    fn between(&mut self, at: HeaderOffset, end: HeaderOffset) -> &mut [u8] {
         let end = end.0.min(self.data.len());
         self.data.get_mut(at.0..end).unwrap_or_default()
     }
 
     /// The sum of the words there.
-    fn sum(&mut self, at: Place, end: Place) -> u64 {
+    fn sum(&mut self, at: HeaderOffset, end: HeaderOffset) -> u64 {
         words(self.between(at, end))
     }
 
     /// Zeros, where addresses are replaced: MAC addresses, names, options.
-    fn blank_between(&mut self, at: Place, end: Place) {
+    fn blank_between(&mut self, at: HeaderOffset, end: HeaderOffset) {
         if self.pseudonyms.is_some() {
             self.between(at, end).fill(0);
         }
     }
 
     /// Makes up in the checksum at `at` for addresses that were replaced.
-    fn adjust_addresses(&mut self, at: Place, change: Change) {
+    fn adjust_addresses(&mut self, at: HeaderOffset, change: ChecksumChange) {
         if self.pseudonyms.is_some() {
             self.adjust(at, change);
         }
@@ -174,11 +174,11 @@ impl Bytes<'_, '_> {
 
     /// IP options may hold addresses (routes recorded or prescribed): each becomes "no operation". The header's checksum is at
     /// `checksum`.
-    fn blank_options(&mut self, at: Place, end: Place, checksum: Place) {
+    fn blank_options(&mut self, at: HeaderOffset, end: HeaderOffset, checksum: HeaderOffset) {
         if self.pseudonyms.is_none() {
             return;
         }
-        let mut change = Change::default();
+        let mut change = ChecksumChange::default();
         let options = self.between(at, end);
         let before = options.to_vec();
         options.fill(1);
@@ -188,7 +188,7 @@ impl Bytes<'_, '_> {
 
     /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
     /// the options. The rest reads as padding.
-    fn blank_extension(&mut self, at: Place, end: Place) {
+    fn blank_extension(&mut self, at: HeaderOffset, end: HeaderOffset) {
         let options = at + 2;
         let jumbo = jumbo_option(self.between(options, end));
         self.blank_between(options, end);
@@ -199,7 +199,7 @@ impl Bytes<'_, '_> {
     }
 
     /// A TCP header from `at` to `end`.
-    fn tcp(&mut self, at: Place, end: Place, pseudo: Pseudo) {
+    fn tcp(&mut self, at: HeaderOffset, end: HeaderOffset, pseudo: Pseudo) {
         let change = self.options(at + 20, end, pseudo.change);
         let Some(field) = self.be16(at + 16) else { return };
         let header = end.0.saturating_sub(at.0);
@@ -219,7 +219,7 @@ impl Bytes<'_, '_> {
     }
 
     /// Writes two bytes in network order, if they are there.
-    fn put_be16(&mut self, at: Place, value: u16) {
+    fn put_be16(&mut self, at: HeaderOffset, value: u16) {
         if let Some(field) = self.data.get_mut(at.0..).and_then(<[u8]>::first_chunk_mut::<2>) {
             *field = value.to_be_bytes();
         }
@@ -228,7 +228,7 @@ impl Bytes<'_, '_> {
     /// TCP options from `at` to `end`, where addresses are replaced: those of RFC 9293, 7323 and 2018 stay, Fast Open
     /// keeps its length and loses its cookie, all others become "no operation". Load balancers write the client's
     /// address into one (TOA), MPTCP announces addresses in another.
-    fn options(&mut self, at: Place, end: Place, mut change: Change) -> Change {
+    fn options(&mut self, at: HeaderOffset, end: HeaderOffset, mut change: ChecksumChange) -> ChecksumChange {
         if self.pseudonyms.is_none() {
             return change;
         }
@@ -263,19 +263,19 @@ impl Bytes<'_, '_> {
 
     /// The checksum of an ICMP message, which covers the addresses quoted, becomes that of the message up to `end`;
     /// `covered` is what else it covers.
-    fn sum_message(&mut self, at: Place, end: Place, covered: u64) {
+    fn sum_message(&mut self, at: HeaderOffset, end: HeaderOffset, covered: u64) {
         self.put_be16(at + 2, 0);
         let sum = self.sum(at, end);
         self.put_be16(at + 2, !fold(covered.saturating_add(sum)));
     }
 
     /// Replaces the two addresses at `at`, of `bytes` each.
-    fn addresses(&mut self, at: Place, bytes: usize) -> Change {
-        let mut change = Change::default();
+    fn addresses(&mut self, at: HeaderOffset, bytes: usize) -> ChecksumChange {
+        let mut change = ChecksumChange::default();
         let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else {
             // They stay, and checksums cover them.
             let sum = self.sum(at, at + bytes + bytes);
-            return Change { old: sum, new: sum };
+            return ChecksumChange { old: sum, new: sum };
         };
         let fields = self.data.get_mut(at.0..).unwrap_or_default();
         for field in fields.chunks_exact_mut(bytes.max(1)).take(2) {
@@ -296,7 +296,7 @@ impl Bytes<'_, '_> {
     }
 
     /// Makes up for `change` in the checksum at `at`, so that a right one stays right and a wrong one wrong: RFC 1624.
-    fn adjust(&mut self, at: Place, change: Change) {
+    fn adjust(&mut self, at: HeaderOffset, change: ChecksumChange) {
         let Some(field) = self.be16(at) else { return };
         let sum = u64::from(!field).saturating_add(u64::from(!fold(change.old))).saturating_add(change.new);
         self.put_be16(at, !fold(sum));
@@ -320,12 +320,12 @@ fn jumbo_option(options: &[u8]) -> Option<(usize, [u8; 6])> {
 
 /// The sums, not folded, of the bytes before and after the change.
 #[derive(Clone, Copy, Debug, Default)]
-struct Change {
+struct ChecksumChange {
     old: u64,
     new: u64,
 }
 
-impl Change {
+impl ChecksumChange {
     fn replace(&mut self, before: &[u8], after: &[u8]) {
         self.old = self.old.saturating_add(words(before));
         self.new = self.new.saturating_add(words(after));
@@ -336,7 +336,7 @@ impl Change {
 #[derive(Clone, Copy)]
 struct Pseudo {
     length: usize,
-    change: Change,
+    change: ChecksumChange,
 }
 
 impl Pseudo {

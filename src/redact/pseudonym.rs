@@ -13,38 +13,38 @@ use aes::cipher::{BlockEncrypt, KeyInit};
 
 /// What pseudonyms depend on. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; Key::BYTES]);
+pub struct PseudonymKey([u8; PseudonymKey::BYTES]);
 
-impl Key {
+impl PseudonymKey {
     /// Bytes of a key.
     pub const BYTES: usize = 32;
 
     /// This key.
-    pub const fn new(bytes: [u8; Key::BYTES]) -> Key {
-        Key(bytes)
+    pub const fn new(bytes: [u8; PseudonymKey::BYTES]) -> PseudonymKey {
+        PseudonymKey(bytes)
     }
 
     /// A key that nobody has.
     ///
     /// # Errors
     /// The system has no random numbers to give.
-    pub fn random() -> Result<Key, String> {
-        let mut bytes = [0; Key::BYTES];
+    pub fn random() -> Result<PseudonymKey, String> {
+        let mut bytes = [0; PseudonymKey::BYTES];
         getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers for a key: {error}"))?;
-        Ok(Key(bytes))
+        Ok(PseudonymKey(bytes))
     }
 
     /// As it stands in a key file: 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Key> {
+    pub fn parse(text: &str) -> Option<PseudonymKey> {
         let digits = text.trim();
-        if digits.len() != 2 * Key::BYTES || !digits.is_ascii() {
+        if digits.len() != 2 * PseudonymKey::BYTES || !digits.is_ascii() {
             return None;
         }
-        let mut bytes = [0; Key::BYTES];
+        let mut bytes = [0; PseudonymKey::BYTES];
         for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
-        Some(Key(bytes))
+        Some(PseudonymKey(bytes))
     }
 
     /// What to write into a key file.
@@ -54,7 +54,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for PseudonymKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(not shown)")
     }
@@ -73,7 +73,7 @@ const REMEMBERED: usize = 1 << 18;
 
 impl Pseudonyms {
     /// Under `key`: its first half encrypts, its second half makes the padding.
-    pub fn new(key: &Key) -> Pseudonyms {
+    pub fn new(key: &PseudonymKey) -> Pseudonyms {
         let (cipher, pad) = key.0.split_at(16);
         let cipher = Aes128::new_from_slice(cipher).expect("16 bytes are a key of AES-128");
         let mut block = *aes::Block::from_slice(pad);
@@ -128,7 +128,7 @@ mod tests {
 
     /// The key and addresses of the sample in the authors' own distribution.
     fn sample() -> Pseudonyms {
-        Pseudonyms::new(&Key::new([
+        Pseudonyms::new(&PseudonymKey::new([
             21, 34, 23, 141, 51, 164, 207, 128, 19, 10, 91, 22, 73, 144, 125, 16, 216, 152, 143, 131, 121,
             121, 101, 39, 98, 87, 76, 45, 42, 132, 34, 2,
         ]))
@@ -159,12 +159,12 @@ mod tests {
 
     #[test]
     fn keys_are_read_and_never_shown() {
-        let key = Key::random().unwrap();
-        assert_eq!(Key::parse(&key.to_file()), Some(key.clone()));
+        let key = PseudonymKey::random().unwrap();
+        assert_eq!(PseudonymKey::parse(&key.to_file()), Some(key.clone()));
         assert_eq!(format!("{key:?}"), "Key(not shown)");
-        assert_eq!(Key::parse("too short"), None);
-        assert_eq!(Key::parse(&"zz".repeat(32)), None);
-        assert_ne!(Key::random().unwrap(), key);
+        assert_eq!(PseudonymKey::parse("too short"), None);
+        assert_eq!(PseudonymKey::parse(&"zz".repeat(32)), None);
+        assert_ne!(PseudonymKey::random().unwrap(), key);
     }
 
     proptest! {

@@ -141,13 +141,13 @@ pub fn without(text: &str, names: &[(String, String)]) -> String {
 mod tests {
     use super::*;
     use crate::capture::{LinkType, MemorySource};
-    use crate::redact::{Key, Pseudonyms};
+    use crate::redact::{PseudonymKey, Pseudonyms};
     use crate::time::Timestamp;
 
     #[test]
     fn packets_are_rewritten_and_names_are_gone() {
         let packets = vec![(Timestamp(5), LinkType(500), b"secret".to_vec())];
-        let rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])));
+        let rewriter = Rewriter::redacting(Pseudonyms::new(&PseudonymKey::new([7; PseudonymKey::BYTES])));
         let mut source = Redacted::new(Box::new(MemorySource::new(packets)), rewriter);
         let mut block = Block::default();
         assert!(source.next_block(&mut block));

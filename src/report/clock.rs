@@ -44,7 +44,7 @@ impl TimeFormat {
 
     /// The date of `time` where the report spans days, and the clock that leaves it out: for a column of times that has
     /// its date at the head.
-    pub fn dateless(self, time: Option<Timestamp>) -> (Option<String>, TimeFormat) {
+    pub fn without_date(self, time: Option<Timestamp>) -> (Option<String>, TimeFormat) {
         let day = time.filter(|_| self.dated).map(|time| time.to_string());
         (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), TimeFormat { dated: false })
     }
@@ -102,10 +102,10 @@ mod tests {
         assert_eq!(clock.interval(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
         assert_eq!(clock.interval(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
         assert_eq!(clock.interval(A, A), "2026-11-22 14:03:07 UTC");
-        let (day, dateless) = clock.dateless(Some(A));
+        let (day, dateless) = clock.without_date(Some(A));
         assert_eq!((day.as_deref(), dateless.milli(A).as_str()), (Some("2026-11-22"), "14:03:07.001"));
-        assert_eq!(TimeFormat::new([A, B]).dateless(Some(A)).0, None);
-        assert_eq!(clock.dateless(None).0, None);
+        assert_eq!(TimeFormat::new([A, B]).without_date(Some(A)).0, None);
+        assert_eq!(clock.without_date(None).0, None);
         assert_eq!(range(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::json::write_document;
 use super::markup::Flavor;
-use super::terminal::{FAINT, HEADING, Look, PLAIN, Page, counted, grouped, severity_style};
+use super::terminal::{FAINT, HEADING, Look, PLAIN, TerminalPage, counted, grouped, severity_style};
 use crate::model::{Certainty, Kind, Report, Severity};
 
 /// A share that grows (or shrinks) by less than this part of itself is the same: captures are samples.
@@ -19,7 +19,7 @@ const NOISE: f64 = 0.1;
 /// The change of an incident. The gravest news first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Change {
+pub enum IncidentChange {
     /// It was not there before.
     New,
     /// It is graver, or hits a larger share of the connections.
@@ -32,24 +32,30 @@ pub enum Change {
     Gone,
 }
 
-impl Change {
-    const ALL: [Change; 5] = [Change::New, Change::Worse, Change::Same, Change::Better, Change::Gone];
+impl IncidentChange {
+    const ALL: [IncidentChange; 5] = [
+        IncidentChange::New,
+        IncidentChange::Worse,
+        IncidentChange::Same,
+        IncidentChange::Better,
+        IncidentChange::Gone,
+    ];
 
     /// In a sentence.
     pub const fn name(self) -> &'static str {
         match self {
-            Change::New => "new",
-            Change::Worse => "worse",
-            Change::Same => "same",
-            Change::Better => "better",
-            Change::Gone => "gone",
+            IncidentChange::New => "new",
+            IncidentChange::Worse => "worse",
+            IncidentChange::Same => "same",
+            IncidentChange::Better => "better",
+            IncidentChange::Gone => "gone",
         }
     }
 }
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct State {
+pub struct DiffSide {
     /// The gravest severity.
     pub severity: Severity,
     /// The highest certainty.
@@ -64,24 +70,24 @@ pub struct State {
 
 /// One kind at one listener, before and after.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct DiffRow {
     /// Its change.
-    pub change: Change,
+    pub change: IncidentChange,
     /// The kind.
     pub kind: Kind,
     /// The listener; null when it is about hosts.
     pub listener: Option<String>,
     /// In the old report.
-    pub old: Option<State>,
+    pub old: Option<DiffSide>,
     /// In the new one.
-    pub new: Option<State>,
+    pub new: Option<DiffSide>,
 }
 
 /// Two reports compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Diff {
     /// The gravest news first.
-    pub incidents: Vec<Row>,
+    pub incidents: Vec<DiffRow>,
     /// Connections in the old report.
     pub old_connections: u64,
     /// Connections in the new one.
@@ -95,12 +101,12 @@ impl Diff {
         let mut places: Vec<_> = before.keys().chain(after.keys()).cloned().collect();
         places.sort();
         places.dedup();
-        let mut incidents: Vec<Row> = places
+        let mut incidents: Vec<DiffRow> = places
             .into_iter()
             .map(|(kind, listener)| {
                 let place = (kind, listener);
                 let (old, new) = (before.get(&place).copied(), after.get(&place).copied());
-                Row { change: change(old, new), kind, listener: place.1, old, new }
+                DiffRow { change: change(old, new), kind, listener: place.1, old, new }
             })
             .filter(|row| row.severity() >= least)
             .collect();
@@ -110,12 +116,12 @@ impl Diff {
 
     /// Whether something is new or worse.
     pub fn is_worse(&self) -> bool {
-        self.incidents.iter().any(|row| matches!(row.change, Change::New | Change::Worse))
+        self.incidents.iter().any(|row| matches!(row.change, IncidentChange::New | IncidentChange::Worse))
     }
 
     /// `1 new, 2 gone`.
     fn sentence(&self) -> String {
-        let counts = Change::ALL.iter().filter_map(|change| {
+        let counts = IncidentChange::ALL.iter().filter_map(|change| {
             let n = self.incidents.iter().filter(|row| row.change == *change).count();
             (n > 0).then(|| format!("{} {}", grouped(n as u64), change.name()))
         });
@@ -130,7 +136,7 @@ impl Diff {
     }
 }
 
-impl Row {
+impl DiffRow {
     fn severity(&self) -> Severity {
         self.old.iter().chain(&self.new).map(|state| state.severity).max().unwrap_or(Severity::Info)
     }
@@ -140,14 +146,14 @@ impl Row {
     }
 }
 
-fn states(report: &Report) -> BTreeMap<(Kind, Option<String>), State> {
-    let mut states: BTreeMap<(Kind, Option<String>), State> = BTreeMap::new();
+fn states(report: &Report) -> BTreeMap<(Kind, Option<String>), DiffSide> {
+    let mut states: BTreeMap<(Kind, Option<String>), DiffSide> = BTreeMap::new();
     for incident in &report.incidents {
         let hit =
             if incident.connections > 0 { incident.connections } else { incident.findings.len() as u64 };
         let state = states
             .entry((incident.kind, incident.listener.map(|listener| listener.to_string())))
-            .or_insert(State {
+            .or_insert(DiffSide {
                 severity: incident.severity,
                 certainty: incident.certainty,
                 incidents: 0,
@@ -165,21 +171,21 @@ fn states(report: &Report) -> BTreeMap<(Kind, Option<String>), State> {
     states
 }
 
-fn change(old: Option<State>, new: Option<State>) -> Change {
+fn change(old: Option<DiffSide>, new: Option<DiffSide>) -> IncidentChange {
     let (Some(old), Some(new)) = (old, new) else {
-        return if old.is_none() { Change::New } else { Change::Gone };
+        return if old.is_none() { IncidentChange::New } else { IncidentChange::Gone };
     };
     match new.severity.cmp(&old.severity) {
-        std::cmp::Ordering::Greater => Change::Worse,
-        std::cmp::Ordering::Less => Change::Better,
-        std::cmp::Ordering::Equal if new.share > old.share * (1.0 + NOISE) => Change::Worse,
-        std::cmp::Ordering::Equal if new.share < old.share * (1.0 - NOISE) => Change::Better,
-        std::cmp::Ordering::Equal => Change::Same,
+        std::cmp::Ordering::Greater => IncidentChange::Worse,
+        std::cmp::Ordering::Less => IncidentChange::Better,
+        std::cmp::Ordering::Equal if new.share > old.share * (1.0 + NOISE) => IncidentChange::Worse,
+        std::cmp::Ordering::Equal if new.share < old.share * (1.0 - NOISE) => IncidentChange::Better,
+        std::cmp::Ordering::Equal => IncidentChange::Same,
     }
 }
 
 /// `41 (0.80 %)`, or `-`.
-fn cell(state: Option<State>) -> String {
+fn cell(state: Option<DiffSide>) -> String {
     state.map_or("-".to_owned(), |state| format!("{} ({:.2} %)", grouped(state.hit), state.share * 100.0))
 }
 
@@ -188,13 +194,13 @@ fn cell(state: Option<State>) -> String {
 /// # Errors
 /// What the writer says.
 pub fn write_text(diff: &Diff, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
-    let mut page = Page::new(out, look);
+    let mut page = TerminalPage::new(out, look);
     page.styled_prose(PLAIN, "", HEADING, &diff.sentence())?;
     if diff.incidents.is_empty() {
         return Ok(());
     }
     page.blank()?;
-    let width = |of: &dyn Fn(&Row) -> usize| diff.incidents.iter().map(of).max().unwrap_or(0);
+    let width = |of: &dyn Fn(&DiffRow) -> usize| diff.incidents.iter().map(of).max().unwrap_or(0);
     let kinds = width(&|row| row.kind.name().len());
     let listeners = width(&|row| row.listener().chars().count());
     let olds = width(&|row| cell(row.old).len());
@@ -251,7 +257,7 @@ mod tests {
     use super::*;
     use crate::report::samples;
 
-    fn changes(old: &Report, new: &Report) -> Vec<(Change, Kind)> {
+    fn changes(old: &Report, new: &Report) -> Vec<(IncidentChange, Kind)> {
         Diff::of(old, new, Severity::Info).incidents.iter().map(|row| (row.change, row.kind)).collect()
     }
 
@@ -259,7 +265,7 @@ mod tests {
     fn the_same_report_has_no_news() {
         for (name, report) in samples::all() {
             let diff = Diff::of(&report, &report, Severity::Info);
-            assert!(diff.incidents.iter().all(|row| row.change == Change::Same), "{name}");
+            assert!(diff.incidents.iter().all(|row| row.change == IncidentChange::Same), "{name}");
             assert!(!diff.is_worse(), "{name}");
         }
     }
@@ -267,8 +273,8 @@ mod tests {
     #[test]
     fn incidents_come_and_go() {
         let (clean, overflow) = (samples::clean(), samples::overflow());
-        assert_eq!(changes(&clean, &overflow), [(Change::New, Kind::AcceptQueueOverflow)]);
-        assert_eq!(changes(&overflow, &clean), [(Change::Gone, Kind::AcceptQueueOverflow)]);
+        assert_eq!(changes(&clean, &overflow), [(IncidentChange::New, Kind::AcceptQueueOverflow)]);
+        assert_eq!(changes(&overflow, &clean), [(IncidentChange::Gone, Kind::AcceptQueueOverflow)]);
         assert!(Diff::of(&clean, &overflow, Severity::Critical).is_worse());
         assert!(!Diff::of(&overflow, &clean, Severity::Critical).is_worse());
     }
@@ -279,12 +285,12 @@ mod tests {
         let mut longer = old.clone();
         longer.summary.connections *= 10;
         longer.incidents[0].connections *= 10;
-        assert_eq!(changes(&old, &longer)[0].0, Change::Same);
+        assert_eq!(changes(&old, &longer)[0].0, IncidentChange::Same);
         longer.incidents[0].connections *= 2;
-        assert_eq!(changes(&old, &longer)[0].0, Change::Worse);
-        assert_eq!(changes(&longer, &old)[0].0, Change::Better);
+        assert_eq!(changes(&old, &longer)[0].0, IncidentChange::Worse);
+        assert_eq!(changes(&longer, &old)[0].0, IncidentChange::Better);
         longer.incidents[0].severity = Severity::Info;
-        assert_eq!(changes(&old, &longer)[0].0, Change::Better, "severity first");
+        assert_eq!(changes(&old, &longer)[0].0, IncidentChange::Better, "severity first");
     }
 
     #[test]

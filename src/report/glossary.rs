@@ -179,7 +179,7 @@ pub fn kind(kind: Kind) -> &'static str {
 }
 
 /// Who has to act, in plain words.
-pub fn at_fault(kind: Kind) -> &'static str {
+pub fn responsible_side(kind: Kind) -> &'static str {
     registry::spec(kind).at_fault
 }
 

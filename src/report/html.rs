@@ -8,7 +8,7 @@
 
 mod chart;
 mod escape;
-mod foot;
+mod footer;
 mod packets;
 mod points;
 
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 
-use self::chart::Stretch;
+use self::chart::ChartInterval;
 use self::escape::{code, escape, rich};
 use self::packets::Legend;
 use super::clock::TimeFormat;
@@ -26,9 +26,9 @@ use super::step::NextStep;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
-    alternatives, capital, captured_at, certainty_reason, clearest, ended, excluded, extent, failures,
-    left_over, more, other_names, paired, place, quality, ranked, share, shown_path, timed, trust, union,
-    who,
+    alternatives, capital, captured_at, certainty_reason, clearest, ended, endpoints, excluded, extent,
+    failures, more, omitted, other_names, paired, place, quality, ranked, share, shown_path, timed, trust,
+    union,
 };
 use crate::model::{Finding, Incident, Report, Severity};
 use crate::time::Span;
@@ -63,10 +63,10 @@ const CHARTED: usize = 5;
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
-    let mut page = Page {
+    let mut page = HtmlPage {
         report,
         clock: TimeFormat::new(captures.chain(incidents.clone())),
-        over: Stretch::of(
+        over: ChartInterval::of(
             timed(report).into_iter().flat_map(|c| [c.first, c.last]).flatten().chain(incidents),
         ),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
@@ -97,22 +97,22 @@ fn badge(severity: Severity) -> String {
 
 /// Whether something is shown at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fold {
+enum Disclosure {
     Open,
     Folded,
 }
 
-struct Page<'r> {
+struct HtmlPage<'r> {
     report: &'r Report,
     clock: TimeFormat,
-    over: Option<Stretch>,
+    over: Option<ChartInterval>,
     findings: HashMap<&'r str, &'r Finding>,
     explained: Explained,
     /// Findings that may still be listed.
     room: usize,
 }
 
-impl Page<'_> {
+impl HtmlPage<'_> {
     /// Head, title, summary, navigation.
     fn head(&self) -> String {
         let report = self.report;
@@ -169,7 +169,7 @@ impl Page<'_> {
                     n = i + 1
                 );
             }
-            if let Some(rest) = left_over(report.incidents.len(), LISTED) {
+            if let Some(rest) = omitted(report.incidents.len(), LISTED) {
                 let _ = writeln!(out, "<li class=\"faint\">{}</li>", more(rest, "incident"));
             }
             out.push_str("</ul></li>\n");
@@ -220,7 +220,7 @@ impl Page<'_> {
             for warning in warnings.iter().take(FEW) {
                 let _ = writeln!(out, "<li>{}</li>", rich(warning));
             }
-            if let Some(rest) = left_over(warnings.len(), FEW) {
+            if let Some(rest) = omitted(warnings.len(), FEW) {
                 let _ = writeln!(out, "<li><a href=\"#quality\">{}</a></li>", more(rest, "remark"));
             }
             out.push_str("</ul>\n</div>\n");
@@ -253,7 +253,7 @@ impl Page<'_> {
             self.rows(out, open..shown);
             out.push_str("</details>\n");
         }
-        if let Some(rest) = left_over(incidents.len(), ROWS) {
+        if let Some(rest) = omitted(incidents.len(), ROWS) {
             let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "incident"));
         }
         let all: Vec<&Finding> = self.report.findings.iter().collect();
@@ -340,7 +340,7 @@ impl Page<'_> {
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
-            let fold = if i == 0 || number == 1 { Fold::Open } else { Fold::Folded };
+            let fold = if i == 0 || number == 1 { Disclosure::Open } else { Disclosure::Folded };
             self.example(&mut out, finding, fold, if i == 0 { Legend::Full } else { Legend::Scale });
         }
         self.next_steps(&mut out, incident);
@@ -435,8 +435,8 @@ impl Page<'_> {
     }
 
     /// One connection.
-    fn example(&self, out: &mut String, finding: &Finding, fold: Fold, legend: Legend) {
-        let title = match who(finding) {
+    fn example(&self, out: &mut String, finding: &Finding, fold: Disclosure, legend: Legend) {
+        let title = match endpoints(finding) {
             who if who.is_empty() => code(&finding.id),
             who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
         };
@@ -454,8 +454,8 @@ impl Page<'_> {
             packets::numbers(finding)
         );
         let _ = match fold {
-            Fold::Open => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
-            Fold::Folded => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
+            Disclosure::Open => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
+            Disclosure::Folded => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
         };
     }
 
@@ -526,7 +526,7 @@ impl Page<'_> {
             let _ = writeln!(out, "<h3>Queues of the listener</h3>\n<figure>{chart}</figure>");
         }
         let times = findings.iter().flat_map(|finding| [finding.first, finding.last]);
-        if let Some(over) = Stretch::of(times).filter(|_| findings.len() >= CHARTED) {
+        if let Some(over) = ChartInterval::of(times).filter(|_| findings.len() >= CHARTED) {
             let chart = chart::rate(findings, over, self.clock);
             if !chart.is_empty() {
                 let _ = writeln!(out, "<h3>When they began</h3>\n<figure>{chart}</figure>");
@@ -543,7 +543,7 @@ impl Page<'_> {
             "<details class=\"long\"><summary>{}</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
              aria-label=\"Findings of incident {number}\">\n<table><thead><tr><th scope=\"col\">Id</th><th scope=\"col\">Client</th>\
              <th scope=\"col\">From</th><th scope=\"col\">Certainty</th><th scope=\"col\">Packets</th></tr></thead><tbody>\n",
-            match left_over(findings.len(), listed) {
+            match omitted(findings.len(), listed) {
                 None => format!("All {}", counted(findings.len() as u64, "finding")),
                 Some(_) =>
                     format!("{} of {}", grouped(listed as u64), counted(findings.len() as u64, "finding")),
@@ -563,7 +563,7 @@ impl Page<'_> {
             );
         }
         out.push_str("</tbody></table></div>\n");
-        if left_over(findings.len(), listed).is_some() {
+        if omitted(findings.len(), listed).is_some() {
             let _ = writeln!(
                 out,
                 "<p>The others are in the JSON report; {} picks them.</p>",
@@ -582,7 +582,7 @@ fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
             .iter()
             .map(|share| format!("<span class=\"mono\">{}</span>", escape(&share.client.to_string())))
             .collect();
-        let rest = left_over(incident.clients as usize, shown.len());
+        let rest = omitted(incident.clients as usize, shown.len());
         let rest = rest.map(|rest| format!(", {}", more(rest, "client"))).unwrap_or_default();
         let _ = writeln!(
             out,
@@ -619,7 +619,7 @@ fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
         );
     }
     out.push_str("</tbody></table>\n");
-    if let Some(rest) = left_over(incident.clients as usize, incident.top_clients.len()) {
+    if let Some(rest) = omitted(incident.clients as usize, incident.top_clients.len()) {
         let _ = writeln!(out, "<p class=\"faint\">{}</p>", more(rest, "client"));
     }
 }

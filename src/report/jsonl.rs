@@ -11,7 +11,7 @@ use crate::model::{Finding, Report};
 
 /// A line.
 #[derive(Serialize)]
-struct Line<'r> {
+struct JsonLine<'r> {
     /// The incident's id; null for a finding that no incident claims.
     incident: Option<&'r str>,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         .flat_map(|incident| incident.findings.iter().map(|id| (id.as_str(), incident.id.as_str())))
         .collect();
     for finding in &report.findings {
-        let line = Line { incident: incidents.get(finding.id.as_str()).copied(), finding };
+        let line = JsonLine { incident: incidents.get(finding.id.as_str()).copied(), finding };
         let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Escaping::compact());
         line.serialize(&mut serializer).map_err(io::Error::from)?;
         out.write_all(b"\n")?;

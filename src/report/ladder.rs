@@ -29,9 +29,9 @@ const SCALES: [i64; 17] = [
 ];
 
 /// A ladder, laid out.
-pub(crate) struct Ladder<'r> {
+pub(crate) struct PacketLadder<'r> {
     /// From top to bottom.
-    pub rungs: Vec<Rung<'r>>,
+    pub rungs: Vec<LadderLine<'r>>,
     /// The longest gap that is drawn in full; `None` where there is no gap at all.
     pub scale: Option<Span>,
     /// The date of the first packet, where the report spans days.
@@ -39,7 +39,7 @@ pub(crate) struct Ladder<'r> {
 }
 
 /// What stands in a ladder.
-pub(crate) enum Rung<'r> {
+pub(crate) enum LadderLine<'r> {
     /// A packet.
     Packet {
         /// The packet.
@@ -62,19 +62,19 @@ pub(crate) enum Gap {
     Break(Span),
 }
 
-impl<'r> Ladder<'r> {
+impl<'r> PacketLadder<'r> {
     /// Lays out `evidence`, of which at most `most` packets: the first ones and the last.
-    pub fn new(evidence: &'r [Evidence], clock: TimeFormat, most: usize) -> Ladder<'r> {
+    pub fn new(evidence: &'r [Evidence], clock: TimeFormat, most: usize) -> PacketLadder<'r> {
         let left_out = evidence.len().checked_sub(most).filter(|&n| n > 0);
         let head = if left_out.is_some() { most - 1 } else { evidence.len() };
         let shown: Vec<&Evidence> = evidence[..head].iter().chain(evidence[head..].last()).collect();
         let gaps: Vec<Span> = shown.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
         let scale = scale_of(&gaps);
-        let (day, clock) = clock.dateless(shown.first().map(|first| first.time));
+        let (day, clock) = clock.without_date(shown.first().map(|first| first.time));
         let mut rungs = Vec::new();
         for (i, evidence) in shown.iter().enumerate() {
             if let Some(left_out) = left_out.filter(|_| i == head) {
-                rungs.push(Rung::CountedOnly(left_out));
+                rungs.push(LadderLine::CountedOnly(left_out));
             }
             let span = i.checked_sub(1).map_or(Span::ZERO, |before| gaps[before]);
             let gap = match scale {
@@ -87,9 +87,9 @@ impl<'r> Ladder<'r> {
                 0 => clock.milli(evidence.time),
                 _ => format!("{}{since}", if since.0 < 0 { "" } else { "+" }),
             };
-            rungs.push(Rung::Packet { evidence, time, gap });
+            rungs.push(LadderLine::Packet { evidence, time, gap });
         }
-        Ladder { rungs, scale, day }
+        PacketLadder { rungs, scale, day }
     }
 }
 
@@ -112,25 +112,25 @@ pub(crate) fn text(
     most: usize,
     named: impl Fn(&Evidence) -> String,
 ) -> String {
-    let ladder = Ladder::new(evidence, clock, most);
-    let width = |pick: &dyn Fn(&Rung<'_>) -> usize| ladder.rungs.iter().map(pick).max().unwrap_or(0);
+    let ladder = PacketLadder::new(evidence, clock, most);
+    let width = |pick: &dyn Fn(&LadderLine<'_>) -> usize| ladder.rungs.iter().map(pick).max().unwrap_or(0);
     let times = width(&|rung| match rung {
-        Rung::Packet { time, .. } => time.chars().count(),
-        Rung::CountedOnly(_) => 0,
+        LadderLine::Packet { time, .. } => time.chars().count(),
+        LadderLine::CountedOnly(_) => 0,
     });
     let day = ladder.day.as_deref().unwrap_or_default();
     let times = times.max(day.len());
     let numbers = width(&|rung| match rung {
-        Rung::Packet { evidence, .. } => evidence.packet.to_string().len() + 1,
-        Rung::CountedOnly(_) => 0,
+        LadderLine::Packet { evidence, .. } => evidence.packet.to_string().len() + 1,
+        LadderLine::CountedOnly(_) => 0,
     });
     let mut out = format!("{day:>times$}  client {:pad$} server\n", "", pad = ARROW - 10);
     for rung in &ladder.rungs {
         match rung {
-            Rung::CountedOnly(n) => {
+            LadderLine::CountedOnly(n) => {
                 out.push_str(&format!("{:times$}  :{:ARROW$}:  ({n} more packets)\n", "", ""));
             }
-            Rung::Packet { evidence, time, gap } => {
+            LadderLine::Packet { evidence, time, gap } => {
                 if let Gap::Break(_) = gap {
                     out.push_str(&format!("{:times$}  :{:ARROW$}:\n", "", ""));
                 }
@@ -179,14 +179,14 @@ mod tests {
     fn the_scale_holds_most_gaps_and_breaks_the_others() {
         let report = samples::overflow();
         let evidence = &report.findings[0].evidence;
-        let ladder = Ladder::new(evidence, TimeFormat::new([]), 20);
+        let ladder = PacketLadder::new(evidence, TimeFormat::new([]), 20);
         assert_eq!(ladder.scale, Some(Span::millis(1000)));
         let gaps: Vec<_> = ladder
             .rungs
             .iter()
             .filter_map(|rung| match rung {
-                Rung::Packet { gap, .. } => Some(*gap),
-                Rung::CountedOnly(_) => None,
+                LadderLine::Packet { gap, .. } => Some(*gap),
+                LadderLine::CountedOnly(_) => None,
             })
             .collect();
         assert_eq!(gaps[5], Gap::Break(Span::millis(2050)));
@@ -224,6 +224,6 @@ mod tests {
     fn packets_at_one_moment_need_no_scale() {
         let report = samples::mixture();
         let refused = report.findings.iter().find(|f| f.kind.name() == "connection-refused").unwrap();
-        assert_eq!(Ladder::new(&refused.evidence, TimeFormat::new([]), 9).scale, None);
+        assert_eq!(PacketLadder::new(&refused.evidence, TimeFormat::new([]), 9).scale, None);
     }
 }

@@ -17,9 +17,9 @@ use super::step::NextStep;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
-    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, failures,
-    filters, left_over, more, most_affected, other_names, paired, place, quality, setting_value,
-    settings_title, share, shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, endpoints, excluded, extent,
+    failures, filters, more, most_affected, omitted, other_names, paired, place, quality, seen_elsewhere,
+    setting_value, settings_title, share, shown_path, sole_capture, time_range, timed, trust, union,
 };
 use crate::model::{Evidence, Finding, Incident, Report};
 
@@ -35,7 +35,7 @@ pub enum Length {
 
 /// How the report is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct MarkdownOptions {
     /// Where it is to be pasted.
     pub flavor: Flavor,
     /// How much of it.
@@ -43,7 +43,7 @@ pub struct Options {
 }
 
 /// What the short form shows.
-struct Limits {
+struct ShortLimits {
     rows: usize,
     incidents: usize,
     examples: usize,
@@ -52,8 +52,9 @@ struct Limits {
     clients: usize,
 }
 
-const SHORT: Limits = Limits { rows: 20, incidents: 3, examples: 1, packets: 10, warnings: 5, clients: 3 };
-const FULL: Limits = Limits {
+const SHORT: ShortLimits =
+    ShortLimits { rows: 20, incidents: 3, examples: 1, packets: 10, warnings: 5, clients: 3 };
+const FULL: ShortLimits = ShortLimits {
     rows: usize::MAX,
     incidents: usize::MAX,
     examples: 3,
@@ -66,10 +67,10 @@ const FULL: Limits = Limits {
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(report: &Report, options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+pub fn write(report: &Report, options: MarkdownOptions, out: &mut dyn io::Write) -> io::Result<()> {
     let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
-    let mut page = Page {
+    let mut page = MarkdownPage {
         report,
         flavor: options.flavor,
         length: options.length,
@@ -85,17 +86,17 @@ pub fn write(report: &Report, options: Options, out: &mut dyn io::Write) -> io::
     out.write_all(page.foot().as_bytes())
 }
 
-struct Page<'r> {
+struct MarkdownPage<'r> {
     report: &'r Report,
     flavor: Flavor,
     length: Length,
-    limits: Limits,
+    limits: ShortLimits,
     clock: TimeFormat,
     findings: HashMap<&'r str, &'r Finding>,
     explained: Explained,
 }
 
-impl Page<'_> {
+impl MarkdownPage<'_> {
     /// Title, summary, the table of incidents.
     fn head(&self) -> String {
         let f = self.flavor;
@@ -138,7 +139,7 @@ impl Page<'_> {
             ]));
         }
         out.push('\n');
-        if let Some(rest) = left_over(incidents.len(), self.limits.rows) {
+        if let Some(rest) = omitted(incidents.len(), self.limits.rows) {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "incident")));
         }
         out
@@ -162,10 +163,9 @@ impl Page<'_> {
             }
             out.push('\n');
         }
-        for (rest, noun) in [
-            (left_over(report.points.len(), POINTS), "point"),
-            (left_over(report.paths.len(), PATHS), "path"),
-        ] {
+        for (rest, noun) in
+            [(omitted(report.points.len(), POINTS), "point"), (omitted(report.paths.len(), PATHS), "path")]
+        {
             out.push_str(&rest.map(|rest| format!("{}\n\n", self.left_out(rest, noun))).unwrap_or_default());
         }
         out
@@ -212,7 +212,7 @@ impl Page<'_> {
         }
         let mut out = format!("{}\n\n", f.strong("What limits this report"));
         lines.iter().take(self.limits.warnings).for_each(|line| out.push_str(&f.item(&f.text(line))));
-        if let Some(rest) = left_over(lines.len(), self.limits.warnings) {
+        if let Some(rest) = omitted(lines.len(), self.limits.warnings) {
             out.push_str(&f.item(&self.left_out(rest, "warning")));
         }
         out.push('\n');
@@ -314,7 +314,7 @@ impl Page<'_> {
         let sole = sole_capture(finding, &self.report.captures);
         let mut out = format!(
             "{}, {}{}: {}\n\n",
-            f.code(&who(finding)),
+            f.code(&endpoints(finding)),
             captured_at(finding.vantage),
             sole.map(|path| format!(", packets of {}", f.code(path))).unwrap_or_default(),
             f.text(&finding.summary)
@@ -323,7 +323,7 @@ impl Page<'_> {
             out.push_str(&format!("{}\n\n", f.text(&format!("The same connection: {names}."))));
         }
         let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1 && sole.is_none());
-        let named = |evidence: &Evidence| whereabouts(evidence, several);
+        let named = |evidence: &Evidence| seen_elsewhere(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {
             out.push_str(&format!("In Wireshark: {}", f.code(&filters.connection)));
@@ -467,11 +467,11 @@ impl Page<'_> {
         let f = self.flavor;
         let report = self.report;
         let mut out = String::new();
-        if let Some(rest) = left_over(report.incidents.len(), self.limits.incidents) {
+        if let Some(rest) = omitted(report.incidents.len(), self.limits.incidents) {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "incident")));
         }
         let claimed: usize = report.incidents.iter().map(|incident| incident.findings.len()).sum();
-        if let Some(rest) = left_over(report.findings.len(), claimed) {
+        if let Some(rest) = omitted(report.findings.len(), claimed) {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "finding")));
         }
         if !report.inferred.is_empty() {
@@ -489,7 +489,7 @@ impl Page<'_> {
                 ]));
             }
             out.push('\n');
-            if let Some(rest) = left_over(report.inferred.len(), self.limits.rows) {
+            if let Some(rest) = omitted(report.inferred.len(), self.limits.rows) {
                 out.push_str(&format!("{}\n\n", self.left_out(rest, "setting")));
             }
         }

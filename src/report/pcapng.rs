@@ -28,7 +28,7 @@ const NANOSECONDS: u8 = 9;
 const LONGEST_TEXT: usize = 32_000;
 
 /// A file being written.
-pub struct Writer<'w> {
+pub struct PcapngWriter<'w> {
     out: &'w mut dyn Write,
     interfaces: u32,
 }
@@ -46,16 +46,16 @@ pub struct CommentedPacket<'p> {
     pub data: &'p [u8],
 }
 
-impl<'w> Writer<'w> {
+impl<'w> PcapngWriter<'w> {
     /// Begins a file with a comment on the whole of it.
     ///
     /// # Errors
     /// What the writer says.
-    pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<Writer<'w>> {
+    pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<PcapngWriter<'w>> {
         let mut bytes = Vec::new();
         section_block(&mut bytes, comment);
         out.write_all(&bytes)?;
-        Ok(Writer { out, interfaces: 0 })
+        Ok(PcapngWriter { out, interfaces: 0 })
     }
 
     /// Describes an interface and gives its number.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, "why\x1b[2J").unwrap();
+        let mut writer = PcapngWriter::new(&mut out, "why\x1b[2J").unwrap();
         let interface = writer.interface(1, "eth0", "port 7").unwrap();
         let packet = CommentedPacket {
             interface,

@@ -92,7 +92,7 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-struct Draft {
+struct SampleFinding {
     kind: Kind,
     severity: Severity,
     certainty: Certainty,
@@ -103,7 +103,7 @@ struct Draft {
 }
 
 /// Adds an incident with one finding per entry of `cases`: client, summary, evidence.
-fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Vec<Evidence>)>) {
+fn add(report: &mut Report, draft: SampleFinding, cases: Vec<(Option<String>, String, Vec<Evidence>)>) {
     let number = report.incidents.len() + 1;
     let mut ids = Vec::new();
     let mut hosts: Vec<IpAddr> = Vec::new();
@@ -183,8 +183,8 @@ fn top_clients(hosts: &[IpAddr]) -> Vec<ClientShare> {
     shares
 }
 
-fn overflow_draft() -> Draft {
-    Draft {
+fn overflow_draft() -> SampleFinding {
+    SampleFinding {
         kind: Kind::AcceptQueueOverflow,
         severity: Severity::Critical,
         certainty: Certainty::Probable,
@@ -332,9 +332,13 @@ pub(crate) fn mixture() -> Report {
             )
         })
         .into();
-    add(&mut report, Draft { listener: Some("[2001:db8:0:1::5]:8080"), ..overflow_draft() }, overflow);
+    add(
+        &mut report,
+        SampleFinding { listener: Some("[2001:db8:0:1::5]:8080"), ..overflow_draft() },
+        overflow,
+    );
 
-    let draft = |kind, severity, certainty, listener, text: &str, steps: &[&str]| Draft {
+    let draft = |kind, severity, certainty, listener, text: &str, steps: &[&str]| SampleFinding {
         kind,
         severity,
         certainty,
@@ -498,7 +502,7 @@ pub(crate) fn many(findings: usize) -> Report {
         let place = format!("10.{}.{}.5:8080", listener / 250, listener % 250);
         add(
             &mut report,
-            Draft { listener: Some(Box::leak(place.into_boxed_str())), ..overflow_draft() },
+            SampleFinding { listener: Some(Box::leak(place.into_boxed_str())), ..overflow_draft() },
             cases,
         );
         (left, size, listener) = (left - n, size * 2 / 3, listener + 1);

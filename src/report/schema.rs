@@ -13,7 +13,7 @@ use crate::model::{Report, SCHEMA};
 ///
 /// Fields that stand in every document are required; others may stand beside the known ones.
 pub fn schema() -> Schema {
-    let mut schema = made_of::<Report>("urn:synscope:report:1", "synscope report, version 1");
+    let mut schema = schema_of::<Report>("urn:synscope:report:1", "synscope report, version 1");
     if let Some(name) = schema.pointer_mut("/properties/schema").and_then(|name| name.as_object_mut()) {
         name.insert("const".to_owned(), json!(SCHEMA));
     }
@@ -27,7 +27,7 @@ pub fn schema() -> Schema {
 }
 
 /// The schema of the JSON form of a `T`.
-pub fn made_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
+pub fn schema_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
     // "For serialize": a field that is always written is required, even where it may be null.
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut schema = settings.into_generator().into_root_schema_for::<T>();

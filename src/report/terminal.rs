@@ -2,7 +2,7 @@
 //! came from a capture.
 //!
 //! Interface names, comments and paths are written by strangers. Every string goes through [`sanitize`] on its way
-//! out; the only escape sequences in the output are the colours that [`Page`] puts there itself.
+//! out; the only escape sequences in the output are the colours that [`TerminalPage`] puts there itself.
 
 use std::borrow::Cow;
 use std::io;
@@ -158,15 +158,15 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// A place to write to: sanitizes, wraps, colours.
-pub struct Page<'w> {
+pub struct TerminalPage<'w> {
     out: &'w mut dyn io::Write,
     look: Look,
 }
 
-impl<'w> Page<'w> {
+impl<'w> TerminalPage<'w> {
     /// A page on `out`.
-    pub fn new(out: &'w mut dyn io::Write, look: Look) -> Page<'w> {
-        Page { out, look: Look { width: look.width.clamp(NARROWEST, WIDEST), ..look } }
+    pub fn new(out: &'w mut dyn io::Write, look: Look) -> TerminalPage<'w> {
+        TerminalPage { out, look: Look { width: look.width.clamp(NARROWEST, WIDEST), ..look } }
     }
 
     /// Columns there are.
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_paragraph_without_room_beside_its_lead_stands_below_it() {
         let mut out = Vec::new();
-        let mut page = Page::new(&mut out, Look { width: 40, color: Color::Off });
+        let mut page = TerminalPage::new(&mut out, Look { width: 40, color: Color::Off });
         page.prose("   in the kernel  ", "tcp_check_req, tcp_v4_syn_recv_sock").unwrap();
         page.prose("   #24  00:29:47.746  ", "SYN").unwrap();
         assert_eq!(
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn colour_takes_the_place_of_backticks() {
         let mut out = Vec::new();
-        let mut page = Page::new(&mut out, Look { width: 80, color: Color::Ansi });
+        let mut page = TerminalPage::new(&mut out, Look { width: 80, color: Color::Ansi });
         page.prose("* ", "see `ss -lnt` now").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "* see \x1b[36mss -lnt\x1b[0m now\n");
     }
@@ -318,7 +318,7 @@ mod tests {
         #[test]
         fn a_plain_page_holds_no_control_character_but_the_newline(text in any::<String>()) {
             let mut out = Vec::new();
-            let mut page = Page::new(&mut out, Look::default());
+            let mut page = TerminalPage::new(&mut out, Look::default());
             page.prose("  ", &text).unwrap();
             page.line(&[(HEADING, &text)]).unwrap();
             let out = String::from_utf8(out).unwrap();

@@ -10,11 +10,11 @@ use std::io;
 use super::clock::TimeFormat;
 use super::route::{PATHS, PLACES, POINTS, about_points, path_row, places, point_row};
 use super::step::NextStep;
-use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
+use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, TerminalPage, columns, counted, severity_style};
 use super::words::{
-    NAMED_INPUTS, at_least, capital, captured_at, clearest, contents, ended, excluded, failures, filters,
-    left_over, many_inputs, more, most_affected, no_connection, other_names, paired, place, quality,
-    setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts, who,
+    NAMED_INPUTS, at_least, capital, captured_at, clearest, contents, ended, endpoints, excluded, failures,
+    filters, many_inputs, more, most_affected, no_connection, omitted, other_names, paired, place, quality,
+    seen_elsewhere, setting_value, settings_title, share, shown_path, time_range, timed, union,
 };
 use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity};
 use crate::time::Span;
@@ -45,18 +45,18 @@ const SETTINGS: usize = 20;
 /// # Errors
 /// What the writer says.
 pub fn write(report: &Report, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
-    Text::new(report, Page::new(out, look)).write()
+    Text::new(report, TerminalPage::new(out, look)).write()
 }
 
 struct Text<'r, 'w> {
     report: &'r Report,
-    page: Page<'w>,
+    page: TerminalPage<'w>,
     clock: TimeFormat,
     findings: HashMap<&'r str, &'r Finding>,
 }
 
 impl<'r, 'w> Text<'r, 'w> {
-    fn new(report: &'r Report, page: Page<'w>) -> Text<'r, 'w> {
+    fn new(report: &'r Report, page: TerminalPage<'w>) -> Text<'r, 'w> {
         let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
         let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
         Text {
@@ -75,7 +75,7 @@ impl<'r, 'w> Text<'r, 'w> {
         for (i, incident) in report.incidents.iter().take(PARAGRAPHS).enumerate() {
             self.incident(i + 1, incident)?;
         }
-        if let Some(rest) = left_over(report.incidents.len(), PARAGRAPHS) {
+        if let Some(rest) = omitted(report.incidents.len(), PARAGRAPHS) {
             self.page.blank()?;
             self.page
                 .prose("", &format!("{} without a paragraph here {JSON_HAS_ALL}", more(rest, "incident")))?;
@@ -148,14 +148,14 @@ impl<'r, 'w> Text<'r, 'w> {
             self.page
                 .prose(INDENT, &format!("{name}: {captures}, {connections} connections, clock {clock}"))?;
         }
-        if let Some(rest) = left_over(report.points.len(), POINTS) {
+        if let Some(rest) = omitted(report.points.len(), POINTS) {
             self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "point")))?;
         }
         for path in report.paths.iter().take(PATHS) {
             let [points, connections, listeners] = path_row(path);
             self.page.prose(INDENT, &format!("{connections} connections {points} for {listeners}"))?;
         }
-        match left_over(report.paths.len(), PATHS) {
+        match omitted(report.paths.len(), PATHS) {
             Some(rest) => self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "path"))),
             None => Ok(()),
         }
@@ -174,11 +174,11 @@ impl<'r, 'w> Text<'r, 'w> {
                     own.push(if named { warning.clone() } else { format!("{path}: {warning}") });
                 }
             }
-            let rest = left_over(own.len(), WARNINGS);
+            let rest = omitted(own.len(), WARNINGS);
             lines.extend(own.into_iter().take(WARNINGS));
             lines.extend(rest.map(|rest| format!("{path}: {} {JSON_HAS_ALL}", more(rest, "warning"))));
         }
-        if let Some(rest) = left_over(lines.len(), NAMED_INPUTS) {
+        if let Some(rest) = omitted(lines.len(), NAMED_INPUTS) {
             lines.truncate(NAMED_INPUTS);
             lines.push(format!("{} {JSON_HAS_ALL}", more(rest, "warning")));
         }
@@ -188,8 +188,7 @@ impl<'r, 'w> Text<'r, 'w> {
         let general: Vec<&String> = general.into_iter().filter(|warning| !known.contains(*warning)).collect();
         lines.extend(general.iter().take(WARNINGS).map(|&warning| warning.clone()));
         lines.extend(
-            left_over(general.len(), WARNINGS)
-                .map(|rest| format!("{} {JSON_HAS_ALL}", more(rest, "warning"))),
+            omitted(general.len(), WARNINGS).map(|rest| format!("{} {JSON_HAS_ALL}", more(rest, "warning"))),
         );
         if lines.is_empty() {
             return Ok(());
@@ -229,9 +228,9 @@ impl<'r, 'w> Text<'r, 'w> {
         self.page.line(&[(HEADING, &head)])?;
 
         let shown = &incidents[..incidents.len().min(LINES)];
-        let rows: Vec<Row> =
+        let rows: Vec<IncidentRow> =
             shown.iter().enumerate().map(|(i, incident)| self.row(i + 1, incident)).collect();
-        let widest = |cell: &dyn Fn(&Row) -> usize| rows.iter().map(cell).max().unwrap_or(0);
+        let widest = |cell: &dyn Fn(&IncidentRow) -> usize| rows.iter().map(cell).max().unwrap_or(0);
         let number = widest(&|row| row.number.len());
         let kind = widest(&|row| row.kind.len());
         let listener = widest(&|row| columns(&row.listener));
@@ -259,14 +258,14 @@ impl<'r, 'w> Text<'r, 'w> {
                 self.page.line(&[(PLAIN, &below)])?;
             }
         }
-        if let Some(rest) = left_over(incidents.len(), LINES) {
+        if let Some(rest) = omitted(incidents.len(), LINES) {
             self.page.prose("", &format!("{} {JSON_HAS_ALL}", more(rest, "incident")))?;
         }
         Ok(())
     }
 
-    fn row(&self, number: usize, incident: &Incident) -> Row {
-        Row {
+    fn row(&self, number: usize, incident: &Incident) -> IncidentRow {
+        IncidentRow {
             number: number.to_string(),
             severity: incident.severity,
             kind: incident.kind.to_string(),
@@ -397,7 +396,7 @@ impl<'r, 'w> Text<'r, 'w> {
             self.page.blank()?;
             self.example(finding)?;
         }
-        if let Some(rest) = left_over(findings.len(), limit) {
+        if let Some(rest) = omitted(findings.len(), limit) {
             let noun = if findings.iter().all(|finding| finding.client.is_some()) {
                 "connection"
             } else {
@@ -411,7 +410,7 @@ impl<'r, 'w> Text<'r, 'w> {
 
     /// One connection: who, what, and the packets that show it.
     fn example(&mut self, finding: &Finding) -> io::Result<()> {
-        let who = who(finding);
+        let who = endpoints(finding);
         let gap = if who.is_empty() { "" } else { "  " };
         let vantage = captured_at(finding.vantage);
         self.page.line(&[(PLAIN, INDENT), (HEADING, &who), (FAINT, gap), (FAINT, vantage)])?;
@@ -423,21 +422,21 @@ impl<'r, 'w> Text<'r, 'w> {
     }
 
     /// Which capture the packets are in, where there are several: once if it is one, per packet otherwise.
-    fn capture_of(&mut self, evidence: &[Evidence]) -> io::Result<Naming> {
+    fn capture_of(&mut self, evidence: &[Evidence]) -> io::Result<CaptureNaming> {
         if self.report.captures.len() < 2 {
-            return Ok(Naming::Once);
+            return Ok(CaptureNaming::Once);
         }
         let capture = &evidence[0].capture;
         if evidence.iter().any(|e| e.capture != *capture) {
-            return Ok(Naming::EachPacket);
+            return Ok(CaptureNaming::EachPacket);
         }
         self.page.line(&[(PLAIN, INDENT), (FAINT, "  in "), (FAINT, shown_path(capture))])?;
-        Ok(Naming::Once)
+        Ok(CaptureNaming::Once)
     }
 
     fn evidence(&mut self, evidence: &[Evidence]) -> io::Result<()> {
         let Some(origin) = evidence.first().map(|first| first.time) else { return Ok(()) };
-        let hidden = left_over(evidence.len(), PACKETS);
+        let hidden = omitted(evidence.len(), PACKETS);
         let head = if hidden.is_some() { PACKETS - 1 } else { evidence.len() };
         let shown = || evidence[..head].iter().chain(evidence[head..].last());
         let naming = self.capture_of(evidence)?;
@@ -450,13 +449,13 @@ impl<'r, 'w> Text<'r, 'w> {
             })
             .collect();
         let time = times.iter().map(|time| columns(time)).max().unwrap_or(0);
-        let own = (naming == Naming::EachPacket).then_some(self.report.captures.as_slice());
+        let own = (naming == CaptureNaming::EachPacket).then_some(self.report.captures.as_slice());
         for (i, (e, when)) in shown().zip(&times).enumerate() {
             if let (Some(hidden), true) = (hidden, i == head) {
                 let text = format!("{} {JSON_HAS_ALL}", more(hidden, "packet"));
                 self.page.styled_prose(PLAIN, &format!("{INDENT}  "), FAINT, &text)?;
             }
-            let text = format!("{}{}", e.text, whereabouts(e, own));
+            let text = format!("{}{}", e.text, seen_elsewhere(e, own));
             let number = format!("#{}", e.packet);
             self.page.styled_prose(
                 CODE,
@@ -504,7 +503,7 @@ impl<'r, 'w> Text<'r, 'w> {
             }
             self.page.prose(BULLET, &text)?;
         }
-        if let Some(rest) = left_over(alternatives.len(), ALTERNATIVES) {
+        if let Some(rest) = omitted(alternatives.len(), ALTERNATIVES) {
             self.page.prose(BULLET, &format!("{} {JSON_HAS_ALL}", more(rest, "alternative")))?;
         }
         Ok(())
@@ -565,7 +564,7 @@ impl<'r, 'w> Text<'r, 'w> {
             ])?;
             self.example(finding)?;
         }
-        if let Some(rest) = left_over(orphans.len(), EXAMPLES) {
+        if let Some(rest) = omitted(orphans.len(), EXAMPLES) {
             self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "finding")))?;
         }
         Ok(())
@@ -591,7 +590,7 @@ impl<'r, 'w> Text<'r, 'w> {
             ])?;
             self.page.styled_prose(PLAIN, "     ", FAINT, &format!("from {from}"))?;
         }
-        if let Some(rest) = left_over(alike.len(), SETTINGS) {
+        if let Some(rest) = omitted(alike.len(), SETTINGS) {
             self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "setting")))?;
         }
         Ok(())
@@ -625,7 +624,7 @@ const JSON_HAS_ALL: &str = "(--format json lists all)";
 
 /// How often the capture of a packet is named.
 #[derive(PartialEq, Eq)]
-enum Naming {
+enum CaptureNaming {
     /// At most once, above the packets.
     Once,
     /// Behind each packet.
@@ -633,7 +632,7 @@ enum Naming {
 }
 
 /// An incident's line in the list on top.
-struct Row {
+struct IncidentRow {
     number: String,
     severity: Severity,
     kind: String,

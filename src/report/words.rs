@@ -4,12 +4,12 @@ use super::clock::{self, TimeFormat};
 use super::terminal::{counted, grouped};
 use crate::model::{
     Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Outcome,
-    PacketPoints, Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage, path::apart,
+    PacketPoints, Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage, path::distinct_names,
 };
 use crate::time::Span;
 
 /// How many of `n` are not shown where `limit` are.
-pub(crate) fn left_over(n: usize, limit: usize) -> Option<usize> {
+pub(crate) fn omitted(n: usize, limit: usize) -> Option<usize> {
     n.checked_sub(limit).filter(|&rest| rest > 0)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn timed(report: &Report) -> Vec<&Capture> {
 pub(super) fn paired(pair: &Pair) -> [String; 2] {
     let first = |paths: &'_ [String]| paths.first().cloned().unwrap_or_default();
     let firsts = [first(&pair.client_side), first(&pair.server_side)];
-    let names = apart(&firsts[0], &firsts[1]);
+    let names = distinct_names(&firsts[0], &firsts[1]);
     let side = |name: &str, paths: &[String]| match paths.len() {
         0 | 1 => name.to_owned(),
         n => format!("{name} and {} more", grouped(n as u64 - 1)),
@@ -148,13 +148,13 @@ pub(super) fn paired(pair: &Pair) -> [String; 2] {
 
 /// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With the
 /// captures of the report as `own` its own one is named first.
-pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> String {
+pub(super) fn seen_elsewhere(evidence: &Evidence, own: Option<&[Capture]>) -> String {
     if let Some(points) = &evidence.points {
         return format!("  [{}]", seen_at(points));
     }
     let elsewhere = evidence.also.as_ref().map(|also| &also.capture).or(evidence.missing_in.as_ref());
     let [here, there] = match elsewhere {
-        Some(other) => apart(&evidence.capture, other),
+        Some(other) => distinct_names(&evidence.capture, other),
         None => [short_path(&evidence.capture, own.unwrap_or_default()), ""],
     };
     let mut parts = Vec::new();
@@ -219,7 +219,7 @@ pub(crate) fn captured_at(vantage: Vantage) -> &'static str {
 }
 
 /// `198.51.100.1:41800 -> 10.0.0.5:8080`, or the one end that is known.
-pub(crate) fn who(finding: &Finding) -> String {
+pub(crate) fn endpoints(finding: &Finding) -> String {
     match (&finding.client, &finding.server) {
         (Some(client), Some(server)) => format!("{client} -> {server}"),
         (Some(one), None) | (None, Some(one)) => one.to_string(),
@@ -389,7 +389,7 @@ pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String>
     let shown = incident.top_clients.iter().take(limit);
     let shown: Vec<String> =
         shown.map(|share| format!("{} ({})", share.client, grouped(share.findings))).collect();
-    let rest = left_over(incident.clients as usize, shown.len());
+    let rest = omitted(incident.clients as usize, shown.len());
     let rest = rest.map(|rest| format!(", and {} more", grouped(rest as u64))).unwrap_or_default();
     (!shown.is_empty()).then(|| format!("{}{rest}", shown.join(", ")))
 }

@@ -32,7 +32,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 
-use super::{Folder, SharedBuffer, community_id, created, properties, uid};
+use super::{SharedBuffer, TableFolder, community_id, created, properties, uid};
 use crate::flow::ended::EndedFlow;
 use crate::flow::outcome::Outcome;
 use crate::time::{Span, Timestamp};
@@ -73,7 +73,7 @@ pub fn schema() -> Arc<Schema> {
 
 /// Rows that are not yet handed on, by column.
 #[derive(Default)]
-struct Columns {
+struct ConnectionColumns {
     texts: [StringBuilder; 6],
     ts: TimestampNanosecondBuilder,
     ports: [Int32Builder; 2],
@@ -97,13 +97,13 @@ pub struct Table {
     point: String,
     destination: Destination,
     writer: Option<ArrowWriter<Box<dyn Write + Send>>>,
-    columns: Columns,
+    columns: ConnectionColumns,
     failed: Option<String>,
 }
 
 impl Table {
     /// The table of `part` of the connections, in a file of `folder`.
-    pub fn in_folder(folder: &Folder, part: usize) -> Table {
+    pub fn in_folder(folder: &TableFolder, part: usize) -> Table {
         Table::new(folder.point.clone(), Destination::File(folder.connections(part)))
     }
 
@@ -113,7 +113,7 @@ impl Table {
     }
 
     fn new(point: String, destination: Destination) -> Table {
-        Table { point, destination, writer: None, columns: Columns::default(), failed: None }
+        Table { point, destination, writer: None, columns: ConnectionColumns::default(), failed: None }
     }
 
     /// Adds a connection that has ended; `end` is where the capture ends, where that is known.
@@ -199,7 +199,7 @@ impl Table {
     }
 }
 
-impl Columns {
+impl ConnectionColumns {
     fn batch(mut self) -> Result<RecordBatch, arrow_schema::ArrowError> {
         let rows = self.rows;
         let text = |column: &mut StringBuilder| -> ArrayRef { Arc::new(column.finish()) };

@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 
-use super::{Folder, created, properties, uid};
+use super::{TableFolder, created, properties, uid};
 use crate::decode::segment::PacketId;
 use crate::model::Report;
 
@@ -17,7 +17,7 @@ fn point_of(report: &Report, packet: PacketId) -> Option<String> {
     let path = &report.captures.get(usize::from(packet.capture()))?.path;
     let named = report.points.iter().find(|point| point.captures.contains(path));
     let side = |[near, far]: [&Vec<String>; 2]| {
-        [near, far].iter().position(|paths| paths.contains(path)).and_then(Folder::name_of_side)
+        [near, far].iter().position(|paths| paths.contains(path)).and_then(TableFolder::name_of_side)
     };
     let sides = report.pairs.first().map(|pair| [&pair.client_side, &pair.server_side]);
     named.map(|point| point.name.clone()).or_else(|| Some(sides.and_then(side)?.to_owned()))
@@ -27,7 +27,11 @@ fn point_of(report: &Report, packet: PacketId) -> Option<String> {
 ///
 /// # Errors
 /// What could not be written.
-pub fn write(folder: &Folder, report: &Report, connections: &[(String, PacketId)]) -> Result<(), String> {
+pub fn write(
+    folder: &TableFolder,
+    report: &Report,
+    connections: &[(String, PacketId)],
+) -> Result<(), String> {
     let names = ["point", "uid", "id", "kind", "severity", "certainty"];
     let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
     let schema = Arc::new(Schema::new(fields));

@@ -19,17 +19,17 @@ use crate::decode::segment::PacketId;
 
 /// Where the tables of a run go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Folder {
+pub struct TableFolder {
     /// The folder.
     pub path: PathBuf,
     /// What stands in the column `point`, and in the names of the files unless it is empty.
     pub point: String,
 }
 
-impl Folder {
+impl TableFolder {
     /// The same for one of two captures of the same traffic: 0 is nearer to the clients.
-    pub fn of_side(self, side: usize) -> Folder {
-        Folder { point: Folder::name_of_side(side).unwrap_or_default().to_owned(), ..self }
+    pub fn of_side(self, side: usize) -> TableFolder {
+        TableFolder { point: TableFolder::name_of_side(side).unwrap_or_default().to_owned(), ..self }
     }
 
     /// What stands in the column `point` for one of two captures of the same traffic.
@@ -38,8 +38,8 @@ impl Folder {
     }
 
     /// The same for a capture point.
-    pub fn of_point(self, name: &str) -> Folder {
-        Folder { point: name.to_owned(), ..self }
+    pub fn of_point(self, name: &str) -> TableFolder {
+        TableFolder { point: name.to_owned(), ..self }
     }
 
     /// The file of one part of the connections.

@@ -9,7 +9,14 @@ use crate::source::{list, own_paths, production, reexports};
 /// Circles that stay, and why. Every other file can be read without those that import it.
 const KNOWN: &[(&[&str], &str)] = &[
     (
-        &["decode::icmp", "decode::ip", "decode::link", "decode::tcp", "decode::tunnel", "decode::usual"],
+        &[
+            "decode::icmp",
+            "decode::ip",
+            "decode::link",
+            "decode::tcp",
+            "decode::tunnel",
+            "decode::usual_packet",
+        ],
         "packets nest: IP carries a tunnel, a tunnel carries Ethernet or IP, an ICMP error quotes IP",
     ),
     (
@@ -32,8 +39,8 @@ const KNOWN: &[(&[&str], &str)] = &[
         "one table: `Tracker` with its timers and its eviction; both end connections",
     ),
     (
-        &["live::issued", "live::issued::confirmed", "live::issued::folded"],
-        "one list of issued findings: `confirmed` and `folded` have the rules for two kinds of its entries",
+        &["live::issued", "live::issued::confirmed", "live::issued::counted_findings"],
+        "one list of issued findings: `confirmed` and `counted_findings` have the rules for two kinds of its entries",
     ),
     (
         &["live::ring", "live::ring::keeper", "live::ring::piece"],

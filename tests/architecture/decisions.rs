@@ -26,7 +26,7 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("detect/registry.rs", 3, "Markdown of the explanations"),
     ("detect/spec.rs", 1, "Markdown of the explanations"),
     ("diagnose/host/feature.rs", 4, "values of settings as the kernel writes them"),
-    ("diagnose/host/stated.rs", 1, "values of settings as the kernel writes them"),
+    ("diagnose/host/snapshot_facts.rs", 1, "values of settings as the kernel writes them"),
     ("engine/pipeline.rs", 1, "`-` is standard input"),
     ("live/metrics/server.rs", 2, "requests of HTTP"),
     ("live/metrics/text.rs", 3, "reads /proc"),

@@ -1,10 +1,10 @@
-//! Documents for contributors name types, functions and files that exist.
+//! Documents for contributors name types, functions and files that exist, and a type name means one thing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::source::{list, sources, tokens};
+use crate::source::{list, production, sources, tokens, without_tests};
 
 /// Documents that describe the code, or folders of them.
 const DOCUMENTS: &[&str] =
@@ -15,6 +15,13 @@ const FOREIGN: &[(&str, &str)] = &[
     ("OddSize", "the kind that docs/contributing.md adds as an exercise"),
     ("odd_size", "its file"),
     ("core::hint", "the standard library"),
+];
+
+/// Type names with several definitions, and the reasons.
+const SHARED: &[(&str, &str)] = &[
+    ("Err", "the associated type of `FromStr`"),
+    ("Error", "each stage has its own, used as `engine::Error`"),
+    ("Output", "the associated type of `Add`, `Sub` and others"),
 ];
 
 fn root() -> &'static Path {
@@ -107,4 +114,23 @@ fn documents_name_files_that_exist() {
         wrong.extend(missing.map(|file| format!("{name}: `{file}`")));
     }
     assert!(wrong.is_empty(), "files that do not exist{}", list(&wrong));
+}
+
+#[test]
+fn a_type_name_means_one_thing() {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in production() {
+        for pair in without_tests(tokens(&text)).windows(2) {
+            let is_name = pair[1].text.starts_with(char::is_alphabetic);
+            if is_name && ["struct", "enum", "trait", "type"].contains(&pair[0].text) {
+                found.entry(pair[1].text.to_owned()).or_default().push(path.display().to_string());
+            }
+        }
+    }
+    let several: Vec<_> = found
+        .iter()
+        .filter(|(name, files)| files.len() > 1 && !SHARED.iter().any(|(shared, _)| shared == name))
+        .map(|(name, files)| format!("{name}: {}", files.join(", ")))
+        .collect();
+    assert!(several.is_empty(), "types with the same name{}", list(&several));
 }

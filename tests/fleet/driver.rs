@@ -9,11 +9,11 @@ use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, St
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use synscope::capture::extent::HEAD;
-use synscope::engine::{Analysis, Options};
-use synscope::fleet::assemble::{Names, PointsOfRun};
+use synscope::engine::{Analysis, AnalysisOptions};
+use synscope::fleet::assemble::{PointsOfRun, ReportNames};
 use synscope::fleet::decode::Keep;
 use synscope::fleet::joined::{Clocks, OfRun};
-use synscope::fleet::rows::{Kind, Row, RowReader, RowWriter};
+use synscope::fleet::rows::{FleetRow, RowKind, RowReader, RowWriter};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, decode, input, merge, sketch, trace, track};
 
@@ -46,7 +46,7 @@ struct Range {
 }
 
 /// The rows that `assemble` gets; and how often a file had to be read in one piece after all.
-pub fn run(captures: &[PathBuf], spread: Spread, options: &Options) -> (Vec<u8>, usize) {
+pub fn run(captures: &[PathBuf], spread: Spread, options: &AnalysisOptions) -> (Vec<u8>, usize) {
     let captures: Vec<(&str, PathBuf)> = captures.iter().map(|path| ("point", path.clone())).collect();
     until_guessed_right(&captures, spread, |ranges, files| {
         let decode = |some: Vec<Range>| {
@@ -64,7 +64,7 @@ pub fn run(captures: &[PathBuf], spread: Spread, options: &Options) -> (Vec<u8>,
 pub fn run_joined(
     captures: &[(&str, PathBuf)],
     spread: Spread,
-    options: &Options,
+    options: &AnalysisOptions,
 ) -> Result<Analysis, Error> {
     let (outcome, _) = until_guessed_right(captures, spread, |ranges, files| {
         Ok(match joined(captures, ranges, files, spread, options) {
@@ -80,18 +80,18 @@ fn joined(
     ranges: Vec<Range>,
     files: &[Vec<u8>],
     spread: Spread,
-    options: &Options,
+    options: &AnalysisOptions,
 ) -> Result<Analysis, Error> {
     let decode = |some: Vec<Range>, clocks: Option<&Clocks>| {
         let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
         decode::run(Cursor::new(input), &mut out, options, None, Keep::All(clocks)).map(|()| out)
     };
-    let of_kinds = |rows: &[Row], kinds: &[Kind]| -> Vec<Row> {
+    let of_kinds = |rows: &[FleetRow], kinds: &[RowKind]| -> Vec<FleetRow> {
         rows.iter().filter(|row| kinds.contains(&row.kind)).cloned().collect()
     };
     let mut rows = decoded(ranges.clone(), spread, |some| decode(some, None))?;
     let sketch = |rows: Vec<u8>, out: &mut Vec<u8>| sketch::run(Cursor::new(rows), out);
-    let sketches = stage(stage(of_kinds(&rows, &[Kind::Handshakes]), spread, sketch)?, spread, sketch)?;
+    let sketches = stage(stage(of_kinds(&rows, &[RowKind::Handshakes]), spread, sketch)?, spread, sketch)?;
     let mut solved = Vec::new();
     sketch::solve(Cursor::new(written(sketches)), &mut solved)?;
     let clocks = Clocks::read("a test", &solved[..])?;
@@ -99,13 +99,13 @@ fn joined(
     if options.since.is_some() || options.until.is_some() {
         rows = decoded(ranges, spread, |some| decode(some, Some(&clocks)))?;
     }
-    let kinds = [Kind::Outline, Kind::Segments, Kind::Reading];
+    let kinds = [RowKind::Outline, RowKind::Segments, RowKind::Reading];
     let tracked = stage(of_kinds(&rows, &kinds), spread, |rows, out| {
         track::run(Cursor::new(rows), out, options, Tables::None, Some(&clocks))
     })?;
     let merged = written(stage(tracked, spread, |rows, out| merge::run(Cursor::new(rows), out, options))?);
     let mut request = Vec::new();
-    trace::request(Cursor::new(merged.clone()), &mut request, points()?, options, Names::Kept)?;
+    trace::request(Cursor::new(merged.clone()), &mut request, points()?, options, ReportNames::Kept)?;
     let mut traced = None;
     if !read(&request).is_empty() {
         let asked = OfRun::read("a test", &request[..])?;
@@ -114,7 +114,7 @@ fn joined(
         })?;
         traced = Some(Cursor::new(written(rows)));
     }
-    points()?.report(Cursor::new(merged), traced, options, Names::Kept)
+    points()?.report(Cursor::new(merged), traced, options, ReportNames::Kept)
 }
 
 /// What `attempt` makes of the captures in ranges. Files that were cut at a wrong place are read in one piece; how many these
@@ -167,7 +167,7 @@ fn decoded(
     ranges: Vec<Range>,
     spread: Spread,
     decode: impl Fn(Vec<Range>) -> Result<Vec<u8>, Error>,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<FleetRow>, Error> {
     let mut rows = Vec::new();
     for task in spread_over(ranges, spread, |n, _| n) {
         rows.extend(read(&decode(task)?));
@@ -181,10 +181,10 @@ fn decoded(
 
 /// Runs a stage in tasks, each with the rows of some points and shards.
 fn stage(
-    rows: Vec<Row>,
+    rows: Vec<FleetRow>,
     spread: Spread,
     run: impl Fn(Vec<u8>, &mut Vec<u8>) -> Result<(), Error>,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<FleetRow>, Error> {
     let mut made = Vec::new();
     for task in spread_over(rows, spread, |_, row| (row.shard + 1) as usize) {
         let mut out = Vec::new();
@@ -245,12 +245,12 @@ fn stream(captures: &[(&str, PathBuf)], files: &[Vec<u8>], ranges: &[Range], chu
     out
 }
 
-pub fn read(stream: &[u8]) -> Vec<Row> {
+pub fn read(stream: &[u8]) -> Vec<FleetRow> {
     let mut reader = RowReader::new("a test", stream).expect("a stream of rows");
     std::iter::from_fn(|| reader.next_row().expect("a row")).collect()
 }
 
-pub fn written(rows: Vec<Row>) -> Vec<u8> {
+pub fn written(rows: Vec<FleetRow>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = RowWriter::new(&mut out).expect("a stream in memory");
     rows.into_iter().for_each(|row| writer.write(row).expect("a stream in memory"));

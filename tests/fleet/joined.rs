@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use synscope::engine::Options;
+use synscope::engine::AnalysisOptions;
 use synscope::pair;
-use synscope::pair::points::Named;
+use synscope::pair::points::NamedInputs;
 use synscope::time::Timestamp;
 
 use super::driver::{IN_PLACE, Spread, run_joined};
@@ -16,13 +16,13 @@ use super::{compare, json_of, testdata};
 type Captures = Vec<(&'static str, PathBuf)>;
 
 /// What `analyze` says of them.
-fn local(captures: &Captures, options: &Options) -> String {
+fn local(captures: &Captures, options: &AnalysisOptions) -> String {
     let inputs: Vec<PathBuf> = captures.iter().map(|(_, path)| path.clone()).collect();
-    let mut points: Vec<Named> = Vec::new();
+    let mut points: Vec<NamedInputs> = Vec::new();
     for (n, (name, _)) in captures.iter().enumerate() {
         match points.last_mut().filter(|point| point.name.as_deref() == Some(name)) {
             Some(point) => point.inputs.push(n),
-            None => points.push(Named { name: Some((*name).to_owned()), inputs: vec![n] }),
+            None => points.push(NamedInputs { name: Some((*name).to_owned()), inputs: vec![n] }),
         }
     }
     json_of(pair::analyze_files_of_points(&inputs, points, options, &mut |_| {}))
@@ -36,7 +36,7 @@ fn ways(size: u64) -> [Spread; 4] {
 }
 
 /// Holds every way of a distributed run against the local one, which must find something.
-fn check(name: &str, captures: &Captures, options: &Options) {
+fn check(name: &str, captures: &Captures, options: &AnalysisOptions) {
     let expected = local(captures, options);
     let size = captures.iter().filter_map(|(_, path)| path.metadata().ok()).map(|file| file.len()).max();
     let mut differences = Vec::new();
@@ -48,8 +48,8 @@ fn check(name: &str, captures: &Captures, options: &Options) {
     assert!(expected.contains("\"findings\": [\n"), "{name}: nothing was found\n{expected}");
 }
 
-fn options() -> Options {
-    Options { threads: 2, ..Options::default() }
+fn options() -> AnalysisOptions {
+    AnalysisOptions { threads: 2, ..AnalysisOptions::default() }
 }
 
 const LAB: [&str; 5] = ["client1", "client2", "lb", "web1", "web2"];
@@ -109,9 +109,9 @@ fn what_is_left_out_is_left_out_at_all_points() {
     let server = all["findings"][0]["server"].as_str().and_then(|text| text.parse::<SocketAddr>().ok());
     let server = server.expect("a server's address");
     let ways = [
-        Options { since: Some(since), until: Some(until), ..options() },
-        Options { ports: vec![server.port()], ..options() },
-        Options { hosts: vec![server.ip()], since: Some(since), ..options() },
+        AnalysisOptions { since: Some(since), until: Some(until), ..options() },
+        AnalysisOptions { ports: vec![server.port()], ..options() },
+        AnalysisOptions { hosts: vec![server.ip()], since: Some(since), ..options() },
     ];
     for options in ways {
         check(&format!("{options:?}"), &captures, &options);

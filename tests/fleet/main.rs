@@ -20,10 +20,10 @@ use arrow_schema::DataType;
 use driver::{IN_PLACE, Spread, run};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use synscope::engine::{self, Options};
-use synscope::fleet::assemble::Names;
+use synscope::engine::{self, AnalysisOptions};
+use synscope::fleet::assemble::ReportNames;
 use synscope::fleet::decode::Keep;
-use synscope::fleet::rows::{Kind, Row};
+use synscope::fleet::rows::{FleetRow, RowKind};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, assemble, decode, segments, track};
 use synscope::report::json;
@@ -63,15 +63,15 @@ fn json_of(outcome: Result<engine::Analysis, impl std::fmt::Display>) -> String 
     }
 }
 
-fn local(captures: &[PathBuf], options: &Options) -> String {
+fn local(captures: &[PathBuf], options: &AnalysisOptions) -> String {
     json_of(engine::analyze(captures, options, &mut |_| {}))
 }
 
-fn spread(captures: &[PathBuf], spread: Spread, options: &Options) -> (String, usize) {
+fn spread(captures: &[PathBuf], spread: Spread, options: &AnalysisOptions) -> (String, usize) {
     let (rows, whole) = run(captures, spread, options);
     let points = assemble::read(&rows[..]).expect("rows of the stage before");
     let point = points.into_values().next().expect("one point");
-    (json_of(point.report("point", options, Names::Kept)), whole)
+    (json_of(point.report("point", options, ReportNames::Kept)), whole)
 }
 
 /// Says where two reports differ.
@@ -86,7 +86,7 @@ fn compare(name: &str, expected: &str, found: &str, differences: &mut Vec<String
 
 /// Every capture of `folder` alone, cut and spread in several ways.
 fn each_alone(folder: &Path) {
-    let options = Options { threads: 2, ..Options::default() };
+    let options = AnalysisOptions { threads: 2, ..AnalysisOptions::default() };
     let (mut differences, mut guessed_wrong, mut cut) = (Vec::new(), Vec::new(), 0);
     for path in captures(folder) {
         let size = fs::metadata(&path).expect("a capture").len();
@@ -117,7 +117,7 @@ fn the_report_on_a_capture_is_that_of_analyze() {
 /// The captures of each folder as one stream: several that overlap in time, in several formats.
 #[test]
 fn the_report_on_several_captures_is_that_of_analyze() {
-    let options = Options { threads: 2, ..Options::default() };
+    let options = AnalysisOptions { threads: 2, ..AnalysisOptions::default() };
     let mut by_folder: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for path in captures(&testdata()) {
         let folder = path.ancestors().nth(2).expect("a folder of folders of captures");
@@ -141,7 +141,7 @@ fn the_report_on_several_captures_is_that_of_analyze() {
 #[test]
 fn the_report_on_a_pcapng_that_is_cut_is_that_of_analyze() {
     let folder = tempfile::tempdir().expect("a place for temporary files");
-    let options = Options { threads: 2, ..Options::default() };
+    let options = AnalysisOptions { threads: 2, ..AnalysisOptions::default() };
     let mut differences = Vec::new();
     let pcap = testdata().join("made/application-resets.pcap");
     for beside in pcapng::Beside::ALL {
@@ -258,7 +258,7 @@ fn a_snapshot_confirms_as_in_analyze() {
 #[test]
 fn a_stream_of_another_version_is_refused() {
     let capture = captures(&testdata()).swap_remove(0);
-    let options = Options::default();
+    let options = AnalysisOptions::default();
     let mut decoded = Vec::new();
     decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None, Keep::Wanted)
         .expect("a capture");
@@ -283,16 +283,22 @@ fn what_is_shuffled_is_small() {
         .max_by_key(|path| fs::metadata(path).map_or(0, |file| file.len()))
         .expect("captures");
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &Options::default(), None, Keep::Wanted)
-        .expect("a capture");
+    decode::run(
+        Cursor::new(driver::whole(&capture)),
+        &mut decoded,
+        &AnalysisOptions::default(),
+        None,
+        Keep::Wanted,
+    )
+    .expect("a capture");
     let rows = driver::read(&decoded);
-    let count = |row: &Row| segments::read(&row.body, 0, 0).expect("segments").len();
-    let of = |kind: Kind| rows.iter().filter(move |row| row.kind == kind);
-    let segments: usize = of(Kind::Segments).map(count).sum();
-    let bytes: usize = of(Kind::Segments).map(|row| row.body.len()).sum();
-    let schemas = of(Kind::Segments).count() * 4_000;
+    let count = |row: &FleetRow| segments::read(&row.body, 0, 0).expect("segments").len();
+    let of = |kind: RowKind| rows.iter().filter(move |row| row.kind == kind);
+    let segments: usize = of(RowKind::Segments).map(count).sum();
+    let bytes: usize = of(RowKind::Segments).map(|row| row.body.len()).sum();
+    let schemas = of(RowKind::Segments).count() * 4_000;
     assert!(segments > 1_000 && bytes <= 64 * segments + schemas, "{bytes} bytes, {segments} segments");
-    assert!(of(Kind::Outline).all(|row| row.body.len() < 300));
+    assert!(of(RowKind::Outline).all(|row| row.body.len() < 300));
 }
 
 /// The tables of connections: as many rows as the report has connections, the same ones from the workers, each finding at its
@@ -329,7 +335,7 @@ fn tables_have_a_row_for_each_connection() {
     }
     // The workers make the same rows, with the name of the point.
     let mut out = Vec::new();
-    let options = Options::default();
+    let options = AnalysisOptions::default();
     decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None, Keep::Wanted)
         .expect("a capture");
     let mut tracked = Vec::new();
@@ -339,7 +345,7 @@ fn tables_have_a_row_for_each_connection() {
         rows.iter_mut().for_each(|row| row["point"] = "".into());
         rows
     };
-    let spread = driver::read(&tracked).into_iter().filter(|row| row.kind == Kind::Table);
+    let spread = driver::read(&tracked).into_iter().filter(|row| row.kind == RowKind::Table);
     let spread: Vec<_> = spread.map(|row| without_point(row.body)).collect();
     assert_eq!(spread, local.into_iter().map(without_point).collect::<Vec<_>>());
 }

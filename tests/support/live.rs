@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use synscope::capture::feed::{Fed, Feed, Interface};
+use synscope::capture::feed::{Feed, FeedResult, Interface};
 use synscope::capture::{self, Block, LinkType, Packet, Silence, Silences};
 use synscope::decode::segment::PacketId;
-use synscope::engine::{Analysis, Options};
-use synscope::live::event::Event;
+use synscope::engine::{Analysis, AnalysisOptions};
+use synscope::live::event::LiveEvent;
 use synscope::live::output::{Next, Output};
-use synscope::live::run::{Ended, Pace, Run, Until, Wanted};
-use synscope::live::state::State;
+use synscope::live::run::{EndCondition, Ended, RunRequest, TimeSource, WatchRun};
+use synscope::live::state::WatchState;
 use synscope::live::watch::{Setup, Watch};
 use synscope::live::witness::Witness;
 use synscope::time::{Span, Timestamp};
@@ -69,7 +69,7 @@ impl Script {
 }
 
 impl Feed for Script {
-    fn next_block(&mut self, block: &mut Block, _: Duration) -> Fed {
+    fn next_block(&mut self, block: &mut Block, _: Duration) -> FeedResult {
         block.clear();
         (self.step)(self.clock, &mut self.interface);
         let until = self.clock + BEAT;
@@ -94,16 +94,16 @@ impl Feed for Script {
         if !block.is_empty() {
             let last = block.packets().map(|p| p.time).max().unwrap_or(until);
             self.clock = self.clock.max(last);
-            return Fed::Packets;
+            return FeedResult::Packets;
         }
         if self.next >= self.packets.len() && self.clock >= end {
-            return Fed::End;
+            return FeedResult::End;
         }
         self.clock = until;
         if self.next >= self.packets.len() {
             self.clock = until.min(end.max(self.clock));
         }
-        Fed::Nothing
+        FeedResult::Nothing
     }
 
     fn clock(&self) -> Timestamp {
@@ -122,13 +122,13 @@ impl Feed for Script {
 /// Records all events.
 #[derive(Default)]
 pub struct Told {
-    pub events: Vec<Event>,
-    pub state: State,
+    pub events: Vec<LiveEvent>,
+    pub state: WatchState,
     pub ticks: u64,
 }
 
 impl Output for &mut Told {
-    fn tick(&mut self, state: &State, events: &[Event]) -> std::io::Result<Next> {
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> std::io::Result<Next> {
         self.ticks += 1;
         self.events.extend_from_slice(events);
         self.state = state.clone();
@@ -150,7 +150,7 @@ pub fn watch_by<'a>(
     witness: Option<Box<dyn Witness>>,
     output: Box<dyn Output + 'a>,
 ) -> Analysis {
-    watch_until(feed, setup, witness, output, Until::default())
+    watch_until(feed, setup, witness, output, EndCondition::default())
 }
 
 /// The same, with an end of its own.
@@ -159,23 +159,23 @@ pub fn watch_until<'a>(
     setup: Setup,
     witness: Option<Box<dyn Witness>>,
     output: Box<dyn Output + 'a>,
-    until: Until,
+    until: EndCondition,
 ) -> Analysis {
-    let run = Run {
+    let run = WatchRun {
         feed,
         watch: Watch::new(setup, witness).expect("threads"),
         outputs: vec![output],
         recorder: None,
         until,
-        pace: Pace::Script,
+        pace: TimeSource::Script,
     };
-    let Ended { outcome, failed } = run.run(|| Wanted::Nothing, |_| Ok(()));
+    let Ended { outcome, failed } = run.run(|| RunRequest::Nothing, |_| Ok(()));
     assert!(failed.is_none(), "there is nothing to write to: {failed:?}");
     *outcome
 }
 
 /// As `options`, and nothing is forgotten.
-pub fn remembering(options: Options) -> Setup {
+pub fn remembering(options: AnalysisOptions) -> Setup {
     let mut setup = Setup { options, ..Setup::default() };
     setup.limits.generation = Span::secs(1 << 30);
     setup.bounds.findings = 1 << 20;
@@ -299,10 +299,10 @@ pub struct Days {
 }
 
 impl Feed for Days {
-    fn next_block(&mut self, block: &mut Block, _: Duration) -> Fed {
+    fn next_block(&mut self, block: &mut Block, _: Duration) -> FeedResult {
         block.clear();
         if self.clock >= self.end {
-            return Fed::End;
+            return FeedResult::End;
         }
         let mut made = Vec::new();
         (self.each)(self.round, self.clock, &mut made);
@@ -321,7 +321,7 @@ impl Feed for Days {
         }
         self.round += 1;
         self.clock = self.clock + self.step;
-        Fed::Packets
+        FeedResult::Packets
     }
 
     fn clock(&self) -> Timestamp {

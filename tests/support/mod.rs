@@ -11,7 +11,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use synscope::engine::{self, Analysis, Options};
+use synscope::engine::{self, Analysis, AnalysisOptions};
 use synscope::model::{Finding, Kind, Report};
 use synscope::report::terminal::{Color, Look};
 use synscope::report::{html, markdown, text};
@@ -100,8 +100,8 @@ pub fn outside(variable: &str, beside: &str) -> PathBuf {
 }
 
 /// What the tests analyze with, unless the number of threads or the threshold is the point.
-pub fn options() -> Options {
-    Options { threads: 2, half_close_after: HALF_CLOSE_AFTER, ..Options::default() }
+pub fn options() -> AnalysisOptions {
+    AnalysisOptions { threads: 2, half_close_after: HALF_CLOSE_AFTER, ..AnalysisOptions::default() }
 }
 
 /// Analyzes one capture.
@@ -116,7 +116,7 @@ pub fn analyze(capture: &Path) -> Analysis {
 ///
 /// # Panics
 /// When none can be opened.
-pub fn analyze_all(captures: &[PathBuf], options: &Options) -> Analysis {
+pub fn analyze_all(captures: &[PathBuf], options: &AnalysisOptions) -> Analysis {
     engine::analyze(captures, options, &mut |_| ()).unwrap_or_else(|error| panic!("{captures:?}: {error}"))
 }
 
@@ -130,7 +130,7 @@ pub fn json(report: &Report) -> String {
 /// The report as text, as Markdown and as a page.
 pub fn forms(report: &Report) -> [String; 3] {
     let look = Look { width: 100, color: Color::Off };
-    let full = markdown::Options { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
+    let full = markdown::MarkdownOptions { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
     let mut forms = [Vec::new(), Vec::new(), Vec::new()];
     text::write(report, look, &mut forms[0]).expect("memory takes it");
     markdown::write(report, full, &mut forms[1]).expect("memory takes it");

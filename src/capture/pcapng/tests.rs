@@ -1,9 +1,9 @@
 use super::*;
-use crate::capture::made::{ByteOrder, Made, Ng, packets, pcapng, read, some_packets};
+use crate::capture::test_captures::{ByteOrder, Ng, TestPacket, packets, pcapng, read, some_packets};
 
 const BOTH: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 
-fn packet() -> Made {
+fn packet() -> TestPacket {
     some_packets(1, 0).remove(0)
 }
 

@@ -8,12 +8,12 @@ use etherparse::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::segment::{Address, Flags, Options, Traits};
+use crate::decode::segment::{Address, Flags, TcpOptions, Traits};
 use crate::seq::Seq;
 
 /// The link headers that both sides know.
 #[derive(Clone, Copy, Debug)]
-enum Link {
+enum OracleLink {
     Ethernet,
     Vlan,
     DoubleVlan,
@@ -21,43 +21,43 @@ enum Link {
     Raw,
 }
 
-impl Link {
+impl OracleLink {
     fn number(self) -> u16 {
         match self {
-            Link::Ethernet | Link::Vlan | Link::DoubleVlan => 1,
-            Link::Cooked => 113,
-            Link::Raw => 101,
+            OracleLink::Ethernet | OracleLink::Vlan | OracleLink::DoubleVlan => 1,
+            OracleLink::Cooked => 113,
+            OracleLink::Raw => 101,
         }
     }
 }
 
 /// What a generated packet consists of.
 #[derive(Clone, Debug)]
-struct Parts {
-    link: Link,
+struct OracleParts {
+    link: OracleLink,
     ip: IpHeaders,
     tcp: TcpHeader,
     payload: Vec<u8>,
 }
 
-impl Parts {
+impl OracleParts {
     fn bytes(&self) -> Vec<u8> {
         let (mut bytes, ip, tcp) = (Vec::new(), self.ip.clone(), self.tcp.clone());
         let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let id = |n| VlanId::try_new(n).unwrap();
         match self.link {
-            Link::Ethernet => ethernet.ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
-            Link::Vlan => {
+            OracleLink::Ethernet => ethernet.ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
+            OracleLink::Vlan => {
                 ethernet.single_vlan(id(100)).ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload)
             }
-            Link::DoubleVlan => {
+            OracleLink::DoubleVlan => {
                 ethernet.double_vlan(id(5), id(6)).ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload)
             }
-            Link::Cooked => PacketBuilder::linux_sll(LinuxSllPacketType::OTHERHOST, 6, [0; 8])
+            OracleLink::Cooked => PacketBuilder::linux_sll(LinuxSllPacketType::OTHERHOST, 6, [0; 8])
                 .ip(ip)
                 .tcp_header(tcp)
                 .write(&mut bytes, &self.payload),
-            Link::Raw => PacketBuilder::ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
+            OracleLink::Raw => PacketBuilder::ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
         }
         .expect("lengths fit");
         bytes
@@ -127,25 +127,25 @@ fn ip() -> impl Strategy<Value = IpHeaders> {
     prop_oneof![v4, v6]
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
+fn parts() -> impl Strategy<Value = OracleParts> {
     let link = prop_oneof![
-        Just(Link::Ethernet),
-        Just(Link::Vlan),
-        Just(Link::DoubleVlan),
-        Just(Link::Cooked),
-        Just(Link::Raw)
+        Just(OracleLink::Ethernet),
+        Just(OracleLink::Vlan),
+        Just(OracleLink::DoubleVlan),
+        Just(OracleLink::Cooked),
+        Just(OracleLink::Raw)
     ];
     let payload =
         prop_oneof![Just(0..1), Just(1..100)].prop_flat_map(|size| prop::collection::vec(any::<u8>(), size));
-    (link, ip(), tcp(), payload).prop_map(|(link, ip, tcp, payload)| Parts { link, ip, tcp, payload })
+    (link, ip(), tcp(), payload).prop_map(|(link, ip, tcp, payload)| OracleParts { link, ip, tcp, payload })
 }
 
 /// etherparse's view of a packet: the segment, and whether its options could be read to the end. Checksum traits and
 /// the hash are not in it.
-fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
+fn view(link: OracleLink, bytes: &[u8]) -> Option<(Segment, bool)> {
     let sliced = match link {
-        Link::Raw => LaxSlicedPacket::from_ip(bytes).ok()?,
-        Link::Cooked => LaxSlicedPacket::from_ether_type(
+        OracleLink::Raw => LaxSlicedPacket::from_ip(bytes).ok()?,
+        OracleLink::Cooked => LaxSlicedPacket::from_ether_type(
             etherparse::EtherType(u16::from_be_bytes([bytes[14], bytes[15]])),
             &bytes[16..],
         ),
@@ -185,24 +185,24 @@ fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
     let mut complete = true;
     for option in tcp.options_iterator() {
         segment.options |= match option {
-            Ok(TcpOptionElement::Noop) => Options::NONE,
+            Ok(TcpOptionElement::Noop) => TcpOptions::NONE,
             Ok(TcpOptionElement::MaximumSegmentSize(size)) => {
                 segment.mss = size;
-                Options::MSS
+                TcpOptions::MSS
             }
             Ok(TcpOptionElement::WindowScale(shift)) => {
                 segment.window_scale = shift;
-                Options::WINDOW_SCALE
+                TcpOptions::WINDOW_SCALE
             }
-            Ok(TcpOptionElement::SelectiveAcknowledgementPermitted) => Options::SACK_PERMITTED,
-            Ok(TcpOptionElement::SelectiveAcknowledgement(..)) => Options::SACK,
+            Ok(TcpOptionElement::SelectiveAcknowledgementPermitted) => TcpOptions::SACK_PERMITTED,
+            Ok(TcpOptionElement::SelectiveAcknowledgement(..)) => TcpOptions::SACK,
             Ok(TcpOptionElement::Timestamp(sent, echoed)) => {
                 (segment.tsval, segment.tsecr) = (sent, echoed);
-                Options::TIMESTAMPS
+                TcpOptions::TIMESTAMPS
             }
             Err(_) => {
                 complete = false;
-                Options::NONE
+                TcpOptions::NONE
             }
         };
     }
@@ -218,7 +218,7 @@ fn comparable(segment: Segment, with_options: bool) -> Segment {
     if with_options {
         return segment;
     }
-    Segment { options: Options::NONE, mss: 0, window_scale: 0, tsval: 0, tsecr: 0, ..segment }
+    Segment { options: TcpOptions::NONE, mss: 0, window_scale: 0, tsval: 0, tsecr: 0, ..segment }
 }
 
 proptest! {
@@ -262,7 +262,7 @@ proptest! {
                 let expected = Segment { neighbours: segment.neighbours, ..expected };
                 prop_assert_eq!(comparable(segment, complete), comparable(expected, complete));
             } else {
-                let ip = match parts.link { Link::Raw => 0, Link::Ethernet => 14, Link::Cooked => 16, Link::Vlan => 18, Link::DoubleVlan => 22 };
+                let ip = match parts.link { OracleLink::Raw => 0, OracleLink::Ethernet => 14, OracleLink::Cooked => 16, OracleLink::Vlan => 18, OracleLink::DoubleVlan => 22 };
                 let total = u16::from_be_bytes([bytes[ip + 2], bytes[ip + 3]]);
                 prop_assert!(total < 60, "{}", total);
             }
@@ -277,7 +277,7 @@ proptest! {
         captured in any::<prop::sample::Index>(),
         trailer in 0_usize..8,
     ) {
-        let mut bytes = Parts { link: Link::Ethernet, ..parts }.bytes();
+        let mut bytes = OracleParts { link: OracleLink::Ethernet, ..parts }.bytes();
         bytes.resize(bytes.len() + trailer, 0);
         for (place, value) in damage {
             let place = 14 + place.index(bytes.len().min(80) - 14);

@@ -1,7 +1,7 @@
 //! One packet by hand for each link type, tunnel and oddity. All of them carry the same SYN.
 
 use super::*;
-use crate::decode::segment::{Address, Flags, Options, Traits};
+use crate::decode::segment::{Address, Flags, TcpOptions, Traits};
 use crate::decode::{is_supported, link_name};
 use crate::seq::Seq;
 
@@ -97,7 +97,10 @@ fn syn() -> Segment {
         tsecr: 0,
         mss: 1460,
         flags: Flags::SYN,
-        options: Options::MSS | Options::SACK_PERMITTED | Options::TIMESTAMPS | Options::WINDOW_SCALE,
+        options: TcpOptions::MSS
+            | TcpOptions::SACK_PERMITTED
+            | TcpOptions::TIMESTAMPS
+            | TcpOptions::WINDOW_SCALE,
         window_scale: 7,
         ttl: 64,
         tos: 0x10,
@@ -544,7 +547,7 @@ fn the_snapshot_length_may_end_inside_the_tcp_header() {
     assert_eq!((result, segment.flags, segment.window), (Decoded::Tcp, Flags::SYN, 0));
     assert_eq!(segment.traits, Traits::DF | Traits::OPTIONS_CUT);
     let (_, segment) = at(20 + 24);
-    assert_eq!((segment.window, segment.mss, segment.options), (0x7210, 1460, Options::MSS));
+    assert_eq!((segment.window, segment.mss, segment.options), (0x7210, 1460, TcpOptions::MSS));
     assert!(segment.traits.has(Traits::OPTIONS_CUT));
     assert_eq!(at(60).1.traits, Traits::DF | Traits::CHECKSUM_GOOD);
 }
@@ -604,23 +607,23 @@ fn options_in_every_shape() {
         segment
     };
     let times = with("0101 080a 00000001 00000002");
-    assert_eq!((times.options, times.tsval, times.tsecr), (Options::TIMESTAMPS, 1, 2));
+    assert_eq!((times.options, times.tsval, times.tsecr), (TcpOptions::TIMESTAMPS, 1, 2));
     let times = with("080a 00000001 00000002 0000");
-    assert_eq!((times.options, times.timestamp()), (Options::TIMESTAMPS, Some(1)));
+    assert_eq!((times.options, times.timestamp()), (TcpOptions::TIMESTAMPS, Some(1)));
     let both = with("0101 080a 00000001 00000002 0101 050a 00000001 00000002");
-    assert_eq!(both.options, Options::TIMESTAMPS | Options::SACK);
-    assert_eq!(with("2202 0101").options, Options::FAST_OPEN_REQUEST);
-    assert_eq!(with("220a 0102030405060708 0101").options, Options::FAST_OPEN_COOKIE);
-    assert_eq!(with("2207 0102030405 00").options, Options::NONE, "a cookie of five bytes");
-    assert_eq!(with("fe04 f989").options, Options::FAST_OPEN_REQUEST);
-    assert_eq!(with("fd0c f989 0102030405060708").options, Options::FAST_OPEN_COOKIE);
-    assert_eq!(with("fd04 e2d4").options, Options::NONE, "another experiment");
+    assert_eq!(both.options, TcpOptions::TIMESTAMPS | TcpOptions::SACK);
+    assert_eq!(with("2202 0101").options, TcpOptions::FAST_OPEN_REQUEST);
+    assert_eq!(with("220a 0102030405060708 0101").options, TcpOptions::FAST_OPEN_COOKIE);
+    assert_eq!(with("2207 0102030405 00").options, TcpOptions::NONE, "a cookie of five bytes");
+    assert_eq!(with("fe04 f989").options, TcpOptions::FAST_OPEN_REQUEST);
+    assert_eq!(with("fd0c f989 0102030405060708").options, TcpOptions::FAST_OPEN_COOKIE);
+    assert_eq!(with("fd04 e2d4").options, TcpOptions::NONE, "another experiment");
     // Impossible lengths: 0, 1, beyond the end. Then bytes after the end of the list.
     for hostile in ["0200 05b4", "0201 05b4", "0205 05b4", "0001 0402", "03ff 0700", "01010103"] {
-        assert_eq!(with(hostile).options, Options::NONE, "{hostile}");
+        assert_eq!(with(hostile).options, TcpOptions::NONE, "{hostile}");
     }
     // An option of the wrong length is left out; the next one is read.
-    assert_eq!(with("0203 05 0303 07 0000").options, Options::WINDOW_SCALE);
+    assert_eq!(with("0203 05 0303 07 0000").options, TcpOptions::WINDOW_SCALE);
 }
 
 #[test]
@@ -638,7 +641,7 @@ fn icmp_errors_hand_out_the_quoted_segment() {
         ttl: 255,
         tos: 0,
         flags: Flags::NONE,
-        options: Options::NONE,
+        options: TcpOptions::NONE,
         tsval: 0x0a00_0001,
         window_scale: 0,
         ..syn()

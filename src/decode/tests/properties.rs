@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::segment::{Address, Options, Traits, flow_hash};
+use crate::decode::segment::{Address, TcpOptions, Traits, flow_hash};
 
 /// Cuts a packet that holds a segment after every byte. The fields that are left read as in the whole packet.
 #[track_caller]
@@ -101,7 +101,7 @@ proptest! {
     ) {
         let (result, fresh) = decoded(link, &data);
         let mut used = Segment {
-            options: Options(0xff), mss: 1, window_scale: 1, tsval: 1, tsecr: 1, window: 1, ip_id: 1, payload: 1,
+            options: TcpOptions(0xff), mss: 1, window_scale: 1, tsval: 1, tsecr: 1, window: 1, ip_id: 1, payload: 1,
             traits: Traits(0xffff), ..Segment::default()
         };
         prop_assert_eq!(decode(&packet(link, &data), &mut used), result);

@@ -9,7 +9,7 @@ use crate::decode::segment::Address;
 use crate::detect::analysis::ignored_ack::{IgnoredAck, SAME_TIME, StuckConnection};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::ConnectionFacts;
-use crate::history::timeline::{Second, client_bit, network_bit, ttl_bit};
+use crate::history::timeline::{ListenerSecond, client_bit, network_bit, ttl_bit};
 use crate::time::{Span, Timestamp};
 
 /// Ignored connections from which on a split is no accident.
@@ -118,7 +118,8 @@ pub fn counter_evidence(
     if together.another_way && around.listener.served_another_way == 0 {
         return Some(CounterEvidence::AnotherWay { ignored });
     }
-    let is_split = |served: fn(&Second) -> u32, own: u32| is_split(&together, all(), around, served, own);
+    let is_split =
+        |served: fn(&ListenerSecond) -> u32, own: u32| is_split(&together, all(), around, served, own);
     if ignored >= IGNORED && is_split(|s| s.clients_served, together.clients) {
         let clients = all().map(|s| s.client.address).collect::<BTreeSet<Address>>().len();
         if ignored >= 2 * clients {
@@ -272,7 +273,7 @@ fn is_split<'a>(
     together: &IgnoredTogether,
     all: impl Iterator<Item = &'a StuckConnection>,
     around: &DetectContext<'_>,
-    served: fn(&Second) -> u32,
+    served: fn(&ListenerSecond) -> u32,
     own: u32,
 ) -> bool {
     let seconds = &around.listener.seconds;

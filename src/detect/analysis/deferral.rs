@@ -2,7 +2,7 @@
 
 use crate::detect::analysis::ignored_ack::{IgnoredAck, ignored_ack};
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, Sent};
+use crate::flow::facts::{ConnectionFacts, Transmission};
 use crate::time::Span;
 
 /// The first SYN-ACK timeout is over by then; a repetition that comes later skipped it.
@@ -24,7 +24,7 @@ const TIMEOUT_SLACK: Span = Span::millis(800);
 #[derive(Clone, Debug)]
 pub struct Deferral<'a> {
     /// The SYN-ACK that came again.
-    pub again: &'a Sent,
+    pub again: &'a Transmission,
     /// How long after the first SYN-ACK the second came.
     pub after: Span,
     /// Whether the first time-out of a request passed without one.

@@ -522,22 +522,22 @@ fn had_all_answers(f: &ConnectionFacts) -> bool {
 }
 
 /// What shows that the server's application ended when it closed this connection, which its client went on using.
-pub fn stops(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Stops> {
+pub fn stops(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<ApplicationEndSign> {
     let fin = f.s.fin?;
     let (before, after) = (fin.time.after(Span(-AT_ONCE.0)), fin.time.after(AT_ONCE));
     let together = around.activity.closed_in_use_between(before, after);
     let until = fin.time.after(RESTARTS);
     let refuses = around.listener.between(fin.time, until).refused > 0 && !around.refuses_in_turn();
     match () {
-        () if refuses => Some(Stops::Refuses),
-        () if together >= TOGETHER => Some(Stops::ClosesAll(together)),
+        () if refuses => Some(ApplicationEndSign::Refuses),
+        () if together >= TOGETHER => Some(ApplicationEndSign::ClosesAll(together)),
         () => None,
     }
 }
 
 /// What shows that an application ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stops {
+pub enum ApplicationEndSign {
     /// New connections were refused afterwards.
     Refuses,
     /// It closed this many connections in use in one moment.
@@ -565,7 +565,7 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         return interrupted(f, around);
     };
     // It has another name in the capture, under which it is told.
-    if around.home_of_stray(f).is_some() {
+    if around.connection_of_stray(f).is_some() {
         return None;
     }
     // A SYN-ACK that came again belongs to the handshake. An incomplete capture does not show its cause.

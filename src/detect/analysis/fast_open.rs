@@ -1,7 +1,7 @@
 //! How a SYN with Fast Open fared.
 
-use crate::decode::segment::{Options, Traits};
-use crate::flow::facts::{ConnectionFacts, Roles, Sent};
+use crate::decode::segment::{TcpOptions, Traits};
+use crate::flow::facts::{ConnectionFacts, Roles, Transmission};
 
 /// How it fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,17 +31,17 @@ impl FastOpenOutcome {
     /// Of the SYN of this connection; none if it had no Fast Open, or all went well.
     pub fn of(f: &ConnectionFacts) -> Option<FastOpenOutcome> {
         let offer = &f.syn_offer;
-        let cookie = offer.options.has(Options::FAST_OPEN_COOKIE);
-        let request = offer.options.has(Options::FAST_OPEN_REQUEST);
+        let cookie = offer.options.has(TcpOptions::FAST_OPEN_COOKIE);
+        let request = offer.options.has(TcpOptions::FAST_OPEN_REQUEST);
         if f.roles != Roles::BySyn || !(cookie || request) {
             return None;
         }
         f.syn_ack.first()?;
         let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
-        let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
+        let new_cookie = f.syn_ack_offer.options.has(TcpOptions::FAST_OPEN_COOKIE);
         // What the snapshot length cut off is not absent: a cookie may have been there.
         let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
-        if f.answered_syn()?.is(Sent::FAST_OPEN) {
+        if f.answered_syn()?.is(Transmission::FAST_OPEN) {
             return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
                 (true, _, true) => Some(FastOpenOutcome::Stale),
                 (true, _, false) if cut => Some(FastOpenOutcome::NotTaken),

@@ -1,6 +1,6 @@
 //! A filter as the cause of SYNs that fail, told by what sets them apart.
 
-use crate::detect::analysis::company::{Pattern, SynFeature, SynOutcome};
+use crate::detect::analysis::common_features::{Pattern, SynFeature, SynOutcome};
 use crate::detect::draft::{Draft, cause};
 use crate::flow::key::Host;
 use crate::model::Cause;

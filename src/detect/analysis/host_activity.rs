@@ -7,8 +7,8 @@ use crate::decode::segment::Address;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::flow::key::{Host, Map};
 use crate::history::interval::Interval;
-use crate::history::listener::Listener;
-use crate::history::timeline::Seconds;
+use crate::history::listener::ListenerHistory;
+use crate::history::timeline::ListenerTimeline;
 use crate::time::Span;
 
 /// SYNs that are ignored within this of each other belong together: the clients' timer is as long.
@@ -27,7 +27,7 @@ pub struct Outage {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct HostActivity {
     /// Of all listeners, added up.
-    pub seconds: Seconds,
+    pub seconds: ListenerTimeline,
     /// In order of time.
     outages: Vec<Outage>,
 }
@@ -35,7 +35,7 @@ pub struct HostActivity {
 impl HostActivity {
     /// Of every host that has several listeners.
     pub fn of_all(
-        listeners: &Map<Host, Listener>,
+        listeners: &Map<Host, ListenerHistory>,
         activities: &Map<Host, ListenerActivity>,
     ) -> Map<Address, HostActivity> {
         let mut ports: Map<Address, Vec<Host>> = Map::default();

@@ -1,7 +1,7 @@
 //! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
 
-use crate::detect::kept_out::KeptOut;
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, SegmentKind, Sent, is_later_wait};
+use crate::detect::refused_clients::RefusedClient;
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, SegmentKind, Transmission, is_later_wait};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
@@ -32,7 +32,7 @@ pub struct IgnoredAck<'a> {
     /// The client's final ACK.
     pub ack: FinalAck,
     /// SYN-ACK retransmissions that only a server which ignored the final ACK sends.
-    pub repeats: Vec<&'a Sent>,
+    pub repeats: Vec<&'a Transmission>,
     /// Whether the client had sent data (or FIN) in time for one of them, and the server ignored that too.
     pub data_ignored: bool,
     /// A retransmission echoes the timestamp of an ignored segment: the server's TCP has read it.
@@ -83,13 +83,13 @@ impl IgnoredAck<'_> {
     }
 
     /// For how long a full queue kept the client out.
-    pub fn kept_out(&self, f: &ConnectionFacts) -> KeptOut {
+    pub fn kept_out(&self, f: &ConnectionFacts) -> RefusedClient {
         let from = self.ack.at.time;
         let admitted = f.progress.map(|_| self.during.to);
         // It was its answer to the last SYN-ACK that let it in.
         let refused = self.repeats.len().saturating_sub(usize::from(admitted.is_some()));
         let last = self.repeats[..refused].last().map_or(from, |again| again.at.time.max(from));
-        KeptOut { from, last, admitted }
+        RefusedClient { from, last, admitted }
     }
 
     /// How often the SYN-ACK was repeated, as far as the capture knows.
@@ -172,14 +172,14 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
     }
     let turnaround = server_turnaround(f);
     let joined = f.began_after_handshake();
-    let ignored = Sent::AFTER_FINAL_ACK;
+    let ignored = Transmission::AFTER_FINAL_ACK;
     let late = was_late(f);
-    let mut repeats: Vec<&Sent> = Vec::new();
-    let mut before: Option<&Sent> = None;
+    let mut repeats: Vec<&Transmission> = Vec::new();
+    let mut before: Option<&Transmission> = None;
     for sent in f.syn_ack.iter() {
         let timed = before.map_or(joined, |b| sent.at.time - b.at.time >= TIMER);
         let late_enough = sent.at.time - ack.at.time > turnaround;
-        let excused = sent.context & (Sent::AFTER_PROGRESS | Sent::AFTER_RESET) != 0;
+        let excused = sent.context & (Transmission::AFTER_PROGRESS | Transmission::AFTER_RESET) != 0;
         if sent.is(ignored) && timed && late_enough && !late && !excused && !answers_a_syn(f, sent) {
             repeats.push(sent);
         }
@@ -188,7 +188,7 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
     // Segments sent after the last repetition of the SYN-ACK may be lost while the server waits for them.
     let data_ignored = spoke.is_some_and(|spoke| {
-        repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND)
+        repeats.iter().any(|r| r.is(Transmission::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND)
     });
     let last_syn = f.syn.iter().map(|syn| syn.tsval).last();
     let read_by_tcp = f.timestamps()
@@ -212,7 +212,7 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
     let unseen = if repeats.is_empty() { 0 } else { answered_unseen(f, ack) };
     let on_time = is_on_time(f, &repeats, unseen);
     let during = Interval { from: ack.at.time, to };
-    let counted = |first: &Sent| repeats.first().is_some_and(|r| r.at == first.at);
+    let counted = |first: &Transmission| repeats.first().is_some_and(|r| r.at == first.at);
     let asked_before = joined && f.syn_ack.first().is_some_and(|first| !counted(first));
     Some(IgnoredAck {
         ack,
@@ -244,15 +244,15 @@ fn answered_unseen(f: &ConnectionFacts, ack: FinalAck) -> u16 {
 /// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
 /// time between those before. One that comes later is that of a listener that defers, or the first to pass after an
 /// outage.
-fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent], unseen: u16) -> bool {
+fn is_on_time(f: &ConnectionFacts, repeats: &[&Transmission], unseen: u16) -> bool {
     let Some(again) = repeats.first() else { return false };
     if f.began_after_handshake() {
         let since_first = f.ticks_since_first_syn_ack().map(|ticks| Span::millis(i64::from(ticks)));
-        let sent: Vec<&Sent> = f.syn_ack.iter().collect();
+        let sent: Vec<&Transmission> = f.syn_ack.iter().collect();
         let later = sent.windows(2).any(|two| is_later_wait(two[1].at.time - two[0].at.time));
         return later || since_first.is_some_and(is_time_of_repetition);
     }
-    let before: Vec<&Sent> = f.syn_ack.iter().take_while(|sent| sent.at < again.at).collect();
+    let before: Vec<&Transmission> = f.syn_ack.iter().take_while(|sent| sent.at < again.at).collect();
     let Some(last) = before.last() else { return false };
     let waited = again.at.time - last.at.time;
     let is_second = before.len() >= 2 && waited <= growth(before[before.len() - 2].at.time, last.at.time);
@@ -276,7 +276,7 @@ fn growth(from: Timestamp, to: Timestamp) -> Span {
 /// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again after the same time. (Each of
 /// its waits is twice the one before; a listener swept every 200 ms blurs that, it does not level it.)
 fn has_foreign_timer(f: &ConnectionFacts) -> bool {
-    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    let all: Vec<&Transmission> = f.syn_ack.iter().collect();
     let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
     let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
     let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
@@ -313,7 +313,7 @@ pub fn was_late(f: &ConnectionFacts) -> bool {
 }
 
 /// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
-fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Sent) -> bool {
+fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Transmission) -> bool {
     let shortest = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
     let longest = server_turnaround(f);
     f.syn.iter().skip(1).any(|syn| {
@@ -336,7 +336,7 @@ pub fn answered_in_vain(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> bool {
 
 /// Whether the time between SYN-ACKs grew faster than the timer's does, which doubles: some in between did not get here.
 pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
-    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    let all: Vec<&Transmission> = f.syn_ack.iter().collect();
     all.windows(3).any(|three| {
         let [a, b, c] = three else { return false };
         a.syns == c.syns && c.at.time - b.at.time > growth(a.at.time, b.at.time)
@@ -352,7 +352,7 @@ pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
 /// The waits between retransmissions double; the first two may be equal (a tail loss probe). Of n retransmissions the
 /// last but one comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last. Where the capture
 /// missed some, it comes sooner.
-fn certainly_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {
+fn certainly_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Transmission]) -> Interval {
     let (u, turnaround) = (&f.unanswered, server_turnaround(f));
     let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
     let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);

@@ -6,9 +6,9 @@ use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, count};
-use crate::detect::kept_out::KeptOut;
+use crate::detect::refused_clients::RefusedClient;
 use crate::detect::spec::KindSpec;
-use crate::flow::facts::{ConnectionFacts, Sent};
+use crate::flow::facts::{ConnectionFacts, Transmission};
 use crate::history::interval::Interval;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
@@ -44,8 +44,8 @@ pub fn is_unanswered(f: &ConnectionFacts) -> bool {
 pub fn ignored_syn_cause<'a>(
     f: &'a ConnectionFacts,
     around: &DetectContext<'_>,
-) -> Option<(Vec<&'a Sent>, IgnoredSynCause)> {
-    let syns: Vec<&Sent> = f.unanswered_syns().collect();
+) -> Option<(Vec<&'a Transmission>, IgnoredSynCause)> {
+    let syns: Vec<&Transmission> = f.unanswered_syns().collect();
     let (first, last) = (syns.first()?, syns.last()?);
     // A SYN alone, of which nothing more is in the capture, proves nothing: the answer may have come after its end, or
     // its direction may not have been captured.
@@ -131,7 +131,7 @@ fn answers_another_syn(f: &ConnectionFacts) -> bool {
 /// of them at once, as a scanner sends them.
 fn is_no_attempt(f: &ConnectionFacts) -> bool {
     let at_once = f.last.time - f.first.time < AT_ONCE;
-    f.syn.first().is_some_and(|syn| syn.is(Sent::NO_ATTEMPT)) || (f.syn_ack.count == 0 && at_once)
+    f.syn.first().is_some_and(|syn| syn.is(Transmission::NO_ATTEMPT)) || (f.syn_ack.count == 0 && at_once)
 }
 
 /// SYNs this near to each other are no repetitions by any timer.
@@ -141,7 +141,7 @@ const SYN_TIMER: Span = Span::millis(700);
 
 /// Whether a SYN was repeated sooner than its sender's timer does: it had been refused or answered, and the capture lacks
 /// that. (Windows tries a refused SYN again after 0.5 s.) A timer that starts lower doubles its waits.
-fn came_again_too_soon(syns: &[&Sent]) -> Option<Span> {
+fn came_again_too_soon(syns: &[&Transmission]) -> Option<Span> {
     let gaps: Vec<Span> = syns.windows(2).map(|pair| pair[1].at.time - pair[0].at.time).collect();
     let doubles = gaps.len() >= 2 && gaps.windows(2).all(|pair| pair[1].0 >= pair[0].0 / 2 * 3);
     gaps.iter().copied().find(|gap| *gap < SYN_TIMER).filter(|_| !doubles)
@@ -150,7 +150,7 @@ fn came_again_too_soon(syns: &[&Sent]) -> Option<Span> {
 /// What a SYN without an answer came to, as far as the capture can tell.
 enum End<'a> {
     /// It was answered in the end.
-    Answered(&'a Sent),
+    Answered(&'a Transmission),
     /// It never was.
     Never,
     /// It was refused or answered, but not in the capture: it came again sooner than a timer sends it.
@@ -162,7 +162,7 @@ enum End<'a> {
 /// SYNs from which on a client has tried as often as it does (`tcp_syn_retries` 5).
 const ALL_TRIES: u32 = 6;
 
-fn end<'a>(f: &'a ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -> End<'a> {
+fn end<'a>(f: &'a ConnectionFacts, syns: &[&Transmission], around: &DetectContext<'_>) -> End<'a> {
     if let Some(answer) = f.syn_ack.first() {
         return End::Answered(answer);
     }
@@ -198,7 +198,7 @@ fn answered_late(f: &ConnectionFacts) -> bool {
 /// Whether the server held a request before the SYN that seems to be the first that it answered: a SYN-ACK of its timer
 /// came soon after the answer to that SYN. Earlier ones were missed by the capture.
 fn answered_unseen(f: &ConnectionFacts) -> bool {
-    let all: Vec<&Sent> = f.syn_ack.iter().take(2).collect();
+    let all: Vec<&Transmission> = f.syn_ack.iter().take(2).collect();
     let [first, second] = all[..] else { return false };
     let asked_again = f.syn.iter().any(|syn| syn.at > first.at && syn.at < second.at);
     second.at.time - first.at.time < TIMER && !asked_again
@@ -210,7 +210,7 @@ pub fn begin<'a>(
     spec: &KindSpec,
     cause: IgnoredSynCause,
     around: &DetectContext<'_>,
-) -> Option<(Vec<&'a Sent>, Draft)> {
+) -> Option<(Vec<&'a Transmission>, Draft)> {
     let (syns, found) = ignored_syn_cause(f, around)?;
     (found == cause).then(|| {
         let d = draft(f, spec, &syns, around);
@@ -219,7 +219,7 @@ pub fn begin<'a>(
 }
 
 /// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
-fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
+fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Transmission], around: &DetectContext<'_>) -> Draft {
     let mut d = Draft::about(f, spec, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
         d.shows(syn.at, "SYN again: no answer");
@@ -266,15 +266,15 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectCo
 }
 
 /// From the first SYN without an answer to the final ACK, or to what the server ignored after that.
-fn kept_out(f: &ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -> KeptOut {
+fn kept_out(f: &ConnectionFacts, syns: &[&Transmission], around: &DetectContext<'_>) -> RefusedClient {
     let (from, last) = (syns[0].at.time, syns[syns.len() - 1].at.time);
     let again = ignored_ack(f, around.end()).filter(|o| o.stuck(f).is_some());
     match again {
-        Some(o) => KeptOut { from, ..o.kept_out(f) },
+        Some(o) => RefusedClient { from, ..o.kept_out(f) },
         // After a syncookie nothing says that a final ACK was ignored, but then nothing of the server follows.
         None => {
             let admitted = f.final_ack.filter(|_| f.progress.is_some());
-            KeptOut { from, last, admitted: admitted.map(|ack| ack.at.time) }
+            RefusedClient { from, last, admitted: admitted.map(|ack| ack.at.time) }
         }
     }
 }
@@ -295,7 +295,13 @@ pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
 /// Certainty by where the capture was taken. Only a capture near the server shows that an unanswered SYN arrived. Unless
 /// it was taken on the server's host, other segments of the server must show that the host was up at that time. SYN-ACKs
 /// that it repeated again and again show it too.
-pub fn judge(d: &mut Draft, f: &ConnectionFacts, around: &DetectContext<'_>, syns: &[&Sent], reason: &str) {
+pub fn judge(
+    d: &mut Draft,
+    f: &ConnectionFacts,
+    around: &DetectContext<'_>,
+    syns: &[&Transmission],
+    reason: &str,
+) {
     let was_heard = |during| {
         around.heard_of_host(f.server.address, during)
             || around.others_stuck(f, during, NEAR).any(|s| s.shows_a_full_queue())

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::decode::segment::Address;
-use crate::detect::analysis::company::{FailedSyn, Patterns};
+use crate::detect::analysis::common_features::{FailedSyn, Patterns};
 use crate::detect::analysis::ignored_ack::{StuckConnection, ignored_ack};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, Role, SegmentKind, Trigger};
 use crate::flow::key::{Host, Map};
@@ -100,7 +100,7 @@ pub struct ListenerActivity {
     pub lags: SynAckLags,
     /// SYNs that were refused by a RST.
     pub refused_syns: Vec<FailedSyn>,
-    /// Whether refusals and answers alternate ([`crate::detect::analysis::company::alternates`]), once it was asked for.
+    /// Whether refusals and answers alternate ([`crate::detect::analysis::common_features::alternates`]), once it was asked for.
     pub(in crate::detect) alternates: OnceLock<bool>,
     /// How often refusals began after an answer ([`crate::detect::analysis::company::refusal_rows`]), once it was asked for.
     pub(in crate::detect) refusal_rows: OnceLock<usize>,
@@ -119,18 +119,18 @@ pub struct ListenerActivity {
     /// Clients that had given up when their SYN was answered.
     pub given_up: u32,
     /// Made of the others when first asked.
-    pub crowds: OnceLock<Crowds>,
+    pub crowds: OnceLock<ActivityOverlaps>,
     /// When SYNs were ignored, made when first asked.
-    pub(in crate::detect) ignored_times: OnceLock<Crowd>,
+    pub(in crate::detect) ignored_times: OnceLock<OverlapCounter>,
 }
 
 /// What intervals of a [`ListenerActivity`] hold a moment.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Crowds {
-    half_open: Crowd,
-    waiting: Crowd,
-    idle: Crowd,
-    ignored: Crowd,
+pub struct ActivityOverlaps {
+    half_open: OverlapCounter,
+    waiting: OverlapCounter,
+    idle: OverlapCounter,
+    ignored: OverlapCounter,
     aborted: AbortedTogether,
     /// In order of time.
     reset: Vec<ResetAck>,
@@ -191,19 +191,19 @@ pub struct AbortedCount {
 
 /// How many intervals hold a moment, found in logarithmic time.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Crowd {
+pub struct OverlapCounter {
     from: Vec<Timestamp>,
     to: Vec<Timestamp>,
 }
 
-impl Crowd {
+impl OverlapCounter {
     /// Of these intervals.
-    pub fn of(intervals: impl Iterator<Item = Interval>) -> Crowd {
+    pub fn of(intervals: impl Iterator<Item = Interval>) -> OverlapCounter {
         let (mut from, mut to): (Vec<_>, Vec<_>) =
             intervals.filter(|s| s.from <= s.to).map(|s| (s.from, s.to)).unzip();
         from.sort_unstable();
         to.sort_unstable();
-        Crowd { from, to }
+        OverlapCounter { from, to }
     }
 
     /// How many began at `at` or before and did not end before.
@@ -257,7 +257,7 @@ impl ListenerActivity {
     pub fn sort_stuck(&mut self) {
         self.stuck.sort_unstable_by_key(|s| (s.during, s.client));
         let ignored = self.stuck.iter().map(|s| s.ignored);
-        let ignored = Crowd::of(ignored.filter(|ignored| ignored.from < ignored.to));
+        let ignored = OverlapCounter::of(ignored.filter(|ignored| ignored.from < ignored.to));
         for s in &mut self.stuck {
             s.answered_meanwhile = s.answer.is_some_and(|(at, _)| {
                 let own = usize::from(s.ignored.from < at && at < s.ignored.to);
@@ -402,7 +402,8 @@ impl ListenerActivity {
 
     /// How many connections had a SYN ignored in this time, both ends included.
     pub fn syns_ignored_between(&self, from: Timestamp, to: Timestamp) -> usize {
-        let times = self.ignored_times.get_or_init(|| Crowd::of(self.ignored.iter().map(|i| i.during)));
+        let times =
+            self.ignored_times.get_or_init(|| OverlapCounter::of(self.ignored.iter().map(|i| i.during)));
         times.meeting(from, to)
     }
 
@@ -411,7 +412,7 @@ impl ListenerActivity {
         self.crowds().ignored.at(at)
     }
 
-    fn crowds(&self) -> &Crowds {
+    fn crowds(&self) -> &ActivityOverlaps {
         self.crowds.get_or_init(|| {
             let mut ignored: Map<Address, Interval> = Map::default();
             for i in &self.ignored {
@@ -428,11 +429,11 @@ impl ListenerActivity {
                 all.sort_unstable();
                 all
             };
-            Crowds {
-                half_open: Crowd::of(self.half_open.iter().map(|h| h.during)),
-                waiting: Crowd::of(self.waiting.iter().map(|w| w.interval)),
-                idle: Crowd::of(self.idle.iter().map(|w| w.interval)),
-                ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.interval)),
+            ActivityOverlaps {
+                half_open: OverlapCounter::of(self.half_open.iter().map(|h| h.during)),
+                waiting: OverlapCounter::of(self.waiting.iter().map(|w| w.interval)),
+                idle: OverlapCounter::of(self.idle.iter().map(|w| w.interval)),
+                ignored: OverlapCounter::of(unserved.filter(meanwhile).map(|w| w.interval)),
                 aborted: AbortedTogether::of(&self.aborted),
                 reset: {
                     let mut all = self.reset.clone();

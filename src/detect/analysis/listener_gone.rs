@@ -20,7 +20,7 @@ const TOGETHER: usize = 3;
 
 /// What shows that a listener went away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gone {
+pub enum ListenerGoneSign {
     /// SYNs were refused in the same seconds.
     Refuses,
     /// A socket of the server reset this many connections that waited in its queue, in the same moment.
@@ -33,34 +33,34 @@ pub enum Gone {
     ServesOthers,
 }
 
-impl Gone {
+impl ListenerGoneSign {
     /// Whether it also explains the end of a handshake that had waited for longer.
     pub fn ends_waiting(self) -> bool {
-        matches!(self, Gone::Refuses | Gone::QueueReset(_))
+        matches!(self, ListenerGoneSign::Refuses | ListenerGoneSign::QueueReset(_))
     }
 
     /// One clause.
     pub fn clause(self) -> String {
         let s = |n: usize| if n == 1 { "" } else { "s" };
         match self {
-            Gone::Refuses => "SYNs to that port were refused in the same seconds".to_owned(),
-            Gone::QueueReset(n) => {
+            ListenerGoneSign::Refuses => "SYNs to that port were refused in the same seconds".to_owned(),
+            ListenerGoneSign::QueueReset(n) => {
                 format!("in the same moment the server reset {n} connection{} that waited in its queue", s(n))
             }
-            Gone::SocketsLost(n) => {
+            ListenerGoneSign::SocketsLost(n) => {
                 format!("in the same second the server had no socket any more for {n} established connection{}", s(n))
             }
-            Gone::ServesOthers => {
+            ListenerGoneSign::ServesOthers => {
                 "other connections were served in the same second, nobody was seen waiting, and the resets came in one moment"
                     .to_owned()
             }
-            Gone::Closed(n) => format!("in the same moment the server closed {n} connections that were in use"),
+            ListenerGoneSign::Closed(n) => format!("in the same moment the server closed {n} connections that were in use"),
         }
     }
 }
 
 /// Whether the listener went away at about `at`, when it reset a handshake.
-pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<Gone> {
+pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<ListenerGoneSign> {
     let activity = around.activity;
     let (before, after) = (at.after(Span(-UNDER_WAY.0)), at.after(UNDER_WAY));
     // A listener that answers SYNs between two resets is there.
@@ -68,9 +68,9 @@ pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<Gone> {
         return None;
     }
     if refused_near(around, at) && !around.refuses_in_turn() {
-        return Some(Gone::Refuses);
+        return Some(ListenerGoneSign::Refuses);
     }
-    if goes_on(around, at) {
+    if resets_persist(around, at) {
         return None;
     }
     let closed = activity.closed_in_use_between(before, at);
@@ -78,17 +78,19 @@ pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<Gone> {
     let aborted = aborted.connections - aborted.prompt.min(aborted.connections);
     let lost = activity.sockets_lost_between(before, after);
     match () {
-        () if aborted > 0 => Some(Gone::QueueReset(aborted)),
-        () if lost > 0 => Some(Gone::SocketsLost(lost)),
-        () if closed >= TOGETHER => Some(Gone::Closed(closed)),
-        () if around.listener.between(at, at).served > 0 && !is_full(around, at) => Some(Gone::ServesOthers),
+        () if aborted > 0 => Some(ListenerGoneSign::QueueReset(aborted)),
+        () if lost > 0 => Some(ListenerGoneSign::SocketsLost(lost)),
+        () if closed >= TOGETHER => Some(ListenerGoneSign::Closed(closed)),
+        () if around.listener.between(at, at).served > 0 && !is_full(around, at) => {
+            Some(ListenerGoneSign::ServesOthers)
+        }
         () => None,
     }
 }
 
 /// Whether anything but a RST at `at` shows a full queue: somebody waited in it, SYNs were dropped, or the resets went on.
 pub fn is_full(around: &DetectContext<'_>, at: Timestamp) -> bool {
-    goes_on(around, at) || shows_full_queue(around, at)
+    resets_persist(around, at) || shows_full_queue(around, at)
 }
 
 /// Seconds in which others were served while resets went on, from which on they came in turn.
@@ -99,7 +101,10 @@ pub fn resets_in_turn(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let (from, to) = (at.after(Span(-AROUND.0)), at.after(AROUND));
     let seconds = &around.listener.seconds;
     let served = seconds.within(from.seconds(), to.seconds()).filter(|(_, second)| second.served > 0);
-    goes_on(around, at) && !shows_full_queue(around, at) && seconds.step() == 1 && served.count() >= IN_TURN
+    resets_persist(around, at)
+        && !shows_full_queue(around, at)
+        && seconds.step() == 1
+        && served.count() >= IN_TURN
 }
 
 /// Whether somebody waited in the queue at `at`, or SYNs were dropped.
@@ -118,7 +123,7 @@ pub fn refused_near(around: &DetectContext<'_>, at: Timestamp) -> bool {
 }
 
 /// Whether final ACKs were answered by RST for longer than handshakes are under way.
-pub fn goes_on(around: &DetectContext<'_>, at: Timestamp) -> bool {
+pub fn resets_persist(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let within = |span: Span| around.activity.resets_between(at.after(Span(-span.0)), at.after(span));
     within(AROUND) > within(UNDER_WAY)
 }

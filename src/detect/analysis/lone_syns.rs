@@ -140,7 +140,7 @@ impl AllLoneSyns {
     }
 
     /// Whether those of this listener are told at another one.
-    pub fn are_told_elsewhere(&self, listener: Host) -> bool {
+    pub fn are_reported_elsewhere(&self, listener: Host) -> bool {
         self.elsewhere.contains(&listener)
     }
 }

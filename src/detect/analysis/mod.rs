@@ -1,6 +1,6 @@
 //! What several finding kinds read together.
 //!
-//! * [`company`]: what sets SYNs that failed apart from those that were answered.
+//! * [`common_features`]: what sets SYNs that failed apart from those that were answered.
 //! * [`counter_evidence`]: what speaks against a full accept queue.
 //! * [`filter`]: a filter as the cause of SYNs that fail.
 //! * [`host_activity`]: what one host did on all of its ports together.
@@ -23,7 +23,7 @@
 //! * [`told_together`]: how SYNs that are told together are named.
 //! * [`tunnel`]: tunnel packets that their receiver drops.
 
-pub mod company;
+pub mod common_features;
 pub mod counter_evidence;
 pub mod deferral;
 pub mod end_of_flow;

@@ -7,8 +7,8 @@ use crate::detect::analysis::listener_gone::{
 };
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::kept_out::KeptOut;
 use crate::detect::next::{self, UsualSteps};
+use crate::detect::refused_clients::RefusedClient;
 use crate::detect::spec::{Examine, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, SegmentKind};
 use crate::history::wants::Wants;
@@ -90,7 +90,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
     );
     let refused = reset.at.time;
-    d.kept_out = Some(KeptOut { from: refused, last: refused, admitted: None });
+    d.kept_out = Some(RefusedClient { from: refused, last: refused, admitted: None });
     d.measure_span("reset_after_s", after).measure("resets", f.s.resets);
     let at = match around.view.vantage {
         Vantage::Server => "and the capture was taken at the server",

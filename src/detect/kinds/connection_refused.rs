@@ -1,7 +1,7 @@
 //! `connection-refused`: RST or an ICMP error answers the SYN.
 
 use crate::decode::segment::Flags;
-use crate::detect::analysis::company::SynOutcome;
+use crate::detect::analysis::common_features::SynOutcome;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;

@@ -1,6 +1,6 @@
 //! `fastopen-fallback`: Fast Open data or cookie refused, or black-holed.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::TcpOptions;
 use crate::detect::analysis::fast_open::FastOpenOutcome;
 use crate::detect::analysis::ignored_syn::{IgnoredSynCause, ignored_syn_cause};
 use crate::detect::context::DetectContext;
@@ -8,7 +8,7 @@ use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Sent};
+use crate::flow::facts::{ConnectionFacts, Transmission};
 use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
 
@@ -35,7 +35,7 @@ finding! {
         plain_words: "Sending data with the first packet did not work, so the data arrived one round trip later.",
         at_fault: "nobody, clients only lose a shortcut",
         wants: Wants::full(|f, _| {
-            f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE)
+            f.syn_offer.options.any(TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE)
         }),
         examine: Examine::Connection(examine),
         look_alikes: &["fastopen-fallback/black-holed:server", "handshake-loss/syn-lost"],
@@ -118,7 +118,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.details = Details::FastOpen(fate);
     match fate {
         FastOpenOutcome::Swallowed => {
-            for again in f.syn.iter().filter(|again| !again.is(Sent::FAST_OPEN) && again.at < syn_ack.at) {
+            for again in
+                f.syn.iter().filter(|again| !again.is(Transmission::FAST_OPEN) && again.at < syn_ack.at)
+            {
                 d.shows(again.at, "SYN again, without Fast Open");
             }
             d.possible("the server answered the SYN without Fast Open, but a single lost SYN looks the same");

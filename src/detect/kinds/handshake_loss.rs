@@ -7,7 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Transmission};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -59,7 +59,7 @@ enum Lost {
 }
 
 /// Whether the order and the roles of this handshake are known, and a path that can lose packets lies between.
-fn is_plain(f: &ConnectionFacts, ack: FinalAck, first: &Sent) -> bool {
+fn is_plain(f: &ConnectionFacts, ack: FinalAck, first: &Transmission) -> bool {
     // On its way from a host to itself no packet is lost.
     let within_host = f.client.address == f.server.address || f.server.address.ip().is_loopback();
     // Where times run back, or the order was changed, the final ACK may be another than the first one.

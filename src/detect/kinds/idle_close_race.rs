@@ -1,6 +1,8 @@
 //! `idle-close-race`: the server closes an idle connection while the next request is under way.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, KEPT_ALIVE, Stops, flow_failure, stops};
+use crate::detect::analysis::end_of_flow::{
+    ApplicationEndSign, FlowFailure, KEPT_ALIVE, flow_failure, stops,
+};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -75,7 +77,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.measure_span("idle_s", idle).measure_span("apart_s", apart);
     match stops(f, around)
-        .filter(|stops| *stops == Stops::Refuses || idle < KEPT_ALIVE || !closes_alike(around))
+        .filter(|stops| *stops == ApplicationEndSign::Refuses || idle < KEPT_ALIVE || !closes_alike(around))
     {
         Some(stops) => blame_stop(&mut d, f, stops),
         None => blame_time_out(&mut d, f, idle, apart, had_fin),
@@ -89,7 +91,7 @@ fn closes_alike(around: &DetectContext<'_>) -> bool {
 }
 
 /// The application was stopped.
-fn blame_stop(d: &mut Draft, f: &ConnectionFacts, stops: Stops) {
+fn blame_stop(d: &mut Draft, f: &ConnectionFacts, stops: ApplicationEndSign) {
     d.cause = cause(
         "The server's application was stopped or restarted: it closed its connections, and their clients went on using them.",
         &["tcp_rcv_state_process", "tcp_v4_send_reset"],
@@ -97,8 +99,8 @@ fn blame_stop(d: &mut Draft, f: &ConnectionFacts, stops: Stops) {
         &[],
     );
     d.probable(match stops {
-        Stops::Refuses => "new connections were refused just after it".to_owned(),
-        Stops::ClosesAll(n) => format!("it closed {n} connections in use in one moment"),
+        ApplicationEndSign::Refuses => "new connections were refused just after it".to_owned(),
+        ApplicationEndSign::ClosesAll(n) => format!("it closed {n} connections in use in one moment"),
     });
     d.or(
         "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",

@@ -1,7 +1,7 @@
 //! `listener-closed`: the listener went away while connections waited in its queue.
 
 use crate::detect::analysis::ignored_ack::ignored_ack;
-use crate::detect::analysis::listener_gone::{Gone, ResetHandshake, gone, reset_handshake};
+use crate::detect::analysis::listener_gone::{ListenerGoneSign, ResetHandshake, gone, reset_handshake};
 use crate::detect::analysis::reset_together::{AT_ONCE, ResetGroup, reset_together};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -124,7 +124,7 @@ fn in_mid_handshake(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     );
     d.cause = cause(
         match gone {
-            Gone::SocketsLost(_) => {
+            ListenerGoneSign::SocketsLost(_) => {
                 "The host was restarted, or its address moved to another host, between SYN and final ACK."
             }
             _ => {
@@ -137,7 +137,7 @@ fn in_mid_handshake(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     );
     d.measure_span("reset_after_s", after);
     match gone {
-        Gone::ServesOthers => d.possible(gone.clause()),
+        ListenerGoneSign::ServesOthers => d.possible(gone.clause()),
         _ => d.probable(gone.clause()),
     };
     d.or(

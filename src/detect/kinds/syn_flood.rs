@@ -98,7 +98,7 @@ const LOOKED_AT: usize = 100;
 const TOO_MANY: usize = 1_000;
 
 /// A crowd of handshakes that were never completed, in order of time.
-struct Crowd<'a> {
+struct HandshakeCrowd<'a> {
     all: Vec<&'a HalfOpenRequest>,
     sources: usize,
     /// How many began within [`WINDOW`] at most.
@@ -132,8 +132,8 @@ fn look_alike(all: &[&HalfOpenRequest]) -> bool {
     looks.iter().any(|(look, n)| look.bare && n * 20 >= all.len() * 19)
 }
 
-impl<'a> Crowd<'a> {
-    fn new(mut all: Vec<&'a HalfOpenRequest>, shown: Shown) -> Crowd<'a> {
+impl<'a> HandshakeCrowd<'a> {
+    fn new(mut all: Vec<&'a HalfOpenRequest>, shown: Shown) -> HandshakeCrowd<'a> {
         // Two runs in order: a stable sort only merges them.
         all.sort_by_key(|h| h.syn);
         let (mut most, mut oldest) = (0, 0);
@@ -144,11 +144,11 @@ impl<'a> Crowd<'a> {
             most = most.max(n + 1 - oldest);
         }
         let sources: Set<_> = all.iter().map(|h| h.client.address).collect();
-        Crowd { sources: sources.len(), all, most, shown }
+        HandshakeCrowd { sources: sources.len(), all, most, shown }
     }
 
     /// The handshakes of a listener that nobody completed, if there are enough of them.
-    fn of(around: &DetectContext<'a>) -> Option<Crowd<'a>> {
+    fn of(around: &DetectContext<'a>) -> Option<HandshakeCrowd<'a>> {
         let activity = around.activity;
         let half_open: Vec<_> = activity.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
         if half_open.len() >= HALF_OPEN {
@@ -158,7 +158,7 @@ impl<'a> Crowd<'a> {
             let further = asked_once(around);
             let further = if look_alike(&further) { further } else { Vec::new() };
             let all = half_open.into_iter().chain(&activity.lone_syns).chain(further).collect();
-            let crowd = Crowd::new(all, shown);
+            let crowd = HandshakeCrowd::new(all, shown);
             let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
             return enough.then_some(crowd);
         }
@@ -167,7 +167,8 @@ impl<'a> Crowd<'a> {
         }
         let once = asked_once(around);
         let may_be_completed = !once.is_empty() && !around.context.handshakes_only;
-        let crowd = Crowd::new(once.into_iter().chain(&activity.lone_syns).collect(), Shown::ForgedSyns);
+        let crowd =
+            HandshakeCrowd::new(once.into_iter().chain(&activity.lone_syns).collect(), Shown::ForgedSyns);
         let forged = crowd.most >= LOOKED_AT && look_alike(&crowd.all);
         let too_many = crowd.most >= TOO_MANY && !may_be_completed;
         (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || too_many)).then_some(crowd)
@@ -246,7 +247,7 @@ struct FloodExtent {
 
 impl FloodExtent {
     /// That of the flood whose beginning, or all of it, `crowd` is.
-    fn of(server: Host, crowd: &Crowd<'_>, around: &DetectContext<'_>) -> FloodExtent {
+    fn of(server: Host, crowd: &HandshakeCrowd<'_>, around: &DetectContext<'_>) -> FloodExtent {
         let (Some(first), Some(last)) = (crowd.all.first(), crowd.all.last()) else {
             return FloodExtent {
                 all: 0,
@@ -311,7 +312,7 @@ impl FloodExtent {
 
 /// See [`SynFlood`].
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
-    let crowd = Crowd::of(around)?;
+    let crowd = HandshakeCrowd::of(around)?;
     let (first, last) = (crowd.all.first()?, crowd.all.last()?);
     let mut d =
         Draft::about_listener(server, &SPEC, (first.syn, "first SYN whose handshake was never completed"));

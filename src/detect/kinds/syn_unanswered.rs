@@ -1,7 +1,7 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
-use crate::decode::segment::{Options, Traits};
-use crate::detect::analysis::company::{self, SynOutcome};
+use crate::decode::segment::{TcpOptions, Traits};
+use crate::detect::analysis::common_features::{self, SynOutcome};
 use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
@@ -99,7 +99,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             .or("A full accept queue or SYN queue.", others_waited(syns[0].at.time, around))
             .or("A firewall drops the SYN.", "Its rule counters show it.");
     }
-    if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
+    if f.syn_offer.options.has(TcpOptions::TIMESTAMPS) && around.listener.answers > 0 {
         d.or(
             "The server runs with tcp_tw_recycle=1 (Linux before 4.12), and the SYN's timestamp was older than the last one of its address.",
             "The capture holds no connection from which it could have learnt a newer timestamp.",
@@ -190,7 +190,7 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
 /// Whether the listener ignores some connections for good and answers others in the same seconds, again and again.
 fn is_ignored_in_turn(around: &DetectContext<'_>) -> bool {
     let DetectContext { activity, listener, .. } = around;
-    *activity.ignored_in_turn.get_or_init(|| company::alternates(&activity.ignored_syns, listener))
+    *activity.ignored_in_turn.get_or_init(|| common_features::alternates(&activity.ignored_syns, listener))
 }
 
 /// Some connections are ignored however often they ask, others are answered at once.

@@ -1,6 +1,6 @@
 //! `syncookies`: the listener answers with cookies.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::TcpOptions;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count};
@@ -84,8 +84,8 @@ fn lagging<'a>(around: &DetectContext<'a>) -> Option<&'a SynAckLags> {
 }
 
 /// Whether the SYN-ACK has neither window scale nor SACK-permitted although the SYN offered one.
-fn lacks_options(syn: Options, syn_ack: Options) -> bool {
-    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+fn lacks_options(syn: TcpOptions, syn_ack: TcpOptions) -> bool {
+    let offered = TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE;
     syn.any(offered) && !syn_ack.any(offered)
 }
 

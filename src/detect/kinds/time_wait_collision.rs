@@ -1,6 +1,6 @@
 //! `time-wait-collision`: the SYN met an older connection of the same four-tuple.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::TcpOptions;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -92,14 +92,16 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         f.server.socket()
     );
     let is_open = old.is_some_and(|p| !p.closed) || outlasts_time_wait(f);
-    let older = if is_open { Older::Open } else { Older::TimeWait };
+    let older = if is_open { OlderConnection::Open } else { OlderConnection::TimeWait };
     if let Some(reset) = reset.filter(|_| answer.count > 1) {
         d.measure("rst_in_vain", true);
         d.or(
             "The client's RST does not reach the server, or the server ignores it.",
             match older {
-                Older::Open => "A filter between them would do that, and the older connection stays.",
-                Older::TimeWait => "With tcp_rfc1337=1 Linux ignores a RST in TIME_WAIT.",
+                OlderConnection::Open => {
+                    "A filter between them would do that, and the older connection stays."
+                }
+                OlderConnection::TimeWait => "With tcp_rfc1337=1 Linux ignores a RST in TIME_WAIT.",
             },
         );
         d.summary = format!("{} The RST of the client did not end it.", d.summary);
@@ -118,8 +120,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.or(
         match older {
-            Older::Open => "The older connection is in TIME_WAIT.",
-            Older::TimeWait => "The older connection is still open at the server.",
+            OlderConnection::Open => "The older connection is in TIME_WAIT.",
+            OlderConnection::TimeWait => "The older connection is still open at the server.",
         },
         "Both cause the same packets. The end of the older connection, if captured, tells them apart.",
     );
@@ -140,23 +142,23 @@ fn say_that_no_reset_followed(d: &mut Draft, f: &ConnectionFacts, answer: &AckTo
 
 /// The state of the older connection at the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Older {
+enum OlderConnection {
     /// It is still open there.
     Open,
     /// It is in TIME_WAIT.
     TimeWait,
 }
 
-impl Older {
+impl OlderConnection {
     fn cause(self) -> Cause {
         match self {
-            Older::Open => cause(
+            OlderConnection::Open => cause(
                 "The older connection is still open at the server, which answers with a challenge ACK.",
                 &["tcp_validate_incoming", "tcp_send_challenge_ack"],
                 &["TcpExtTCPSYNChallenge", "TcpExtTCPChallengeACK"],
                 &["net.ipv4.tcp_challenge_ack_limit"],
             ),
-            Older::TimeWait => cause(
+            OlderConnection::TimeWait => cause(
                 "The four-tuple is in TIME_WAIT at the server, and the SYN's timestamp or sequence number is not newer.",
                 &["tcp_timewait_state_process", "tcp_v4_timewait_ack"],
                 &["TcpExtPAWSEstab", "TcpExtPAWSTimewait"],
@@ -171,15 +173,15 @@ impl Older {
 fn outlasts_time_wait(f: &ConnectionFacts) -> bool {
     let answered = f.ack_to_syn.as_ref().map_or(f.first.time, |answer| answer.at.time);
     let since_last = f.previous.as_ref().map_or(Span::ZERO, |p| answered - p.last.time);
-    let plain = !f.syn_offer.options.has(Options::TIMESTAMPS) && f.syn_ack.count == 0;
+    let plain = !f.syn_offer.options.has(TcpOptions::TIMESTAMPS) && f.syn_ack.count == 0;
     let while_asked = if plain { f.s.last.time - answered } else { Span::ZERO };
     since_last.max(while_asked) > TIME_WAIT
 }
 
 /// What tells more about the older connection, and what avoids the next collision.
-fn next_steps(f: &ConnectionFacts, older: Older) -> Vec<String> {
+fn next_steps(f: &ConnectionFacts, older: OlderConnection) -> Vec<String> {
     let (client, server) = (f.client.socket(), f.server.socket());
-    if older == Older::Open {
+    if older == OlderConnection::Open {
         return vec![
             format!(
                 "ss -tanpo 'sport = :{} and dport = :{}'   # on {}: does a process still hold the older connection?",

@@ -65,16 +65,16 @@ const OUTSTANDING: u64 = 4;
 
 /// Sockets in TIME_WAIT at once.
 #[derive(Clone, Copy)]
-struct Peak {
+struct TimeWaitPeak {
     /// As many as were seen to be closed within [`TIME_WAIT`].
     seen: u64,
     /// As many as there will be if it goes on like that; the same where it was seen for long enough.
     ahead: u64,
 }
 
-impl Peak {
+impl TimeWaitPeak {
     /// From the closes of each second.
-    fn of(around: &DetectContext<'_>, role: Role) -> Option<Peak> {
+    fn of(around: &DetectContext<'_>, role: Role) -> Option<TimeWaitPeak> {
         let (mut window, mut sum, mut most) = (VecDeque::new(), 0, 0);
         // Of a step that is longer than TIME_WAIT one part at least had its share, or more.
         let step = around.listener.seconds.step();
@@ -95,13 +95,13 @@ impl Peak {
         // The capture may be shorter than TIME_WAIT; less than a second of it says nothing about a minute.
         let interval = (last.time - first.time).0.clamp(1_000_000_000, TIME_WAIT * 1_000_000_000);
         let ahead = u128::from(most) * (TIME_WAIT as u128 * 1_000_000_000) / interval as u128;
-        Some(Peak { seen: most, ahead: ahead as u64 })
+        Some(TimeWaitPeak { seen: most, ahead: ahead as u64 })
     }
 
     /// The same of the `part`th of `whole` connections.
-    fn share(self, part: u64, whole: u64) -> Peak {
+    fn share(self, part: u64, whole: u64) -> TimeWaitPeak {
         let of = |n: u64| (u128::from(n) * u128::from(part) / u128::from(whole.max(1))) as u64;
-        Peak { seen: of(self.seen), ahead: of(self.ahead) }
+        TimeWaitPeak { seen: of(self.seen), ahead: of(self.ahead) }
     }
 }
 
@@ -111,7 +111,7 @@ fn is_at_limit(used: &ExhaustedPorts, around: &DetectContext<'_>) -> bool {
     // All closes are this client's, and none took a port out of TIME_WAIT.
     closes == used.uses
         && used.recycled == 0
-        && Peak::of(around, Role::Client)
+        && TimeWaitPeak::of(around, Role::Client)
             .is_some_and(|peak| peak.seen <= used.ports() && peak.seen * 20 >= used.ports() * 19)
 }
 
@@ -195,10 +195,10 @@ fn range_used_up(server: Host, used: &ExhaustedPorts, around: &DetectContext<'_>
 
 /// See [`TimeWaitPressure`].
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
-    if let Some(used) = around.listener.ports.used_up().max_by_key(|used| (used.uses, used.client)) {
+    if let Some(used) = around.listener.ports.exhausted_ranges().max_by_key(|used| (used.uses, used.client)) {
         return range_used_up(server, &used, around);
     }
-    if let Some(used) = around.listener.ports.cycled().find(|used| is_at_limit(used, around)) {
+    if let Some(used) = around.listener.ports.cycled_ranges().find(|used| is_at_limit(used, around)) {
         return range_at_limit(server, &used, around);
     }
     // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
@@ -207,9 +207,9 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let (ordinary, busiest) = (closers[closers.len() / 2], closers[closers.len() - 1]);
     let busiest = if busiest >= OUTSTANDING * ordinary { busiest } else { 0 };
     let whole = closers.into_iter().sum();
-    let by_client = Peak::of(around, Role::Client).map(|peak| peak.share(busiest, whole));
+    let by_client = TimeWaitPeak::of(around, Role::Client).map(|peak| peak.share(busiest, whole));
     let by_client = by_client.filter(|peak| peak.ahead >= NEARLY_ALL_PORTS);
-    let by_server = Peak::of(around, Role::Server).filter(|peak| peak.ahead >= BUCKETS);
+    let by_server = TimeWaitPeak::of(around, Role::Server).filter(|peak| peak.ahead >= BUCKETS);
     let (role, peak) = match (by_client, by_server) {
         (Some(peak), _) => (Role::Client, peak),
         (None, peak) => (Role::Server, peak?),

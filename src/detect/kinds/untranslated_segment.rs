@@ -58,7 +58,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         let lost = is_lost(f, receiver, stray, around);
         return Some(write(f, (f.client, f.server), (receiver, stray), lost));
     }
-    if let Some((home, receiver, stray)) = around.home_of_stray(f) {
+    if let Some((home, receiver, stray)) = around.connection_of_stray(f) {
         // Open: the receiver waits for what its peer has sent, or has given up.
         let lost = stray.reset.is_some() && home.last <= stray.first;
         return Some(write(f, (home.client, home.server), (receiver, &stray), lost));

@@ -1,7 +1,7 @@
 //! `accept-queue-overflow`, and all that looks like it.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::flow::wire::at;

@@ -1,7 +1,7 @@
 //! `accept-queue-reset`, `listener-closed`, `abortive-close`, `connection-refused`: what a RST says.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 use crate::flow::facts::Role;
 
 const KIND: Kind = Kind::AcceptQueueReset;

@@ -1,7 +1,7 @@
 //! `fin-unacknowledged`, `time-wait-collision`, `time-wait-pressure`.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 use crate::flow::facts::Role;
 use crate::flow::wire::at;
 use crate::seq::Seq;

@@ -8,7 +8,7 @@ use crate::report::terminal::Look;
 use crate::report::{html, schema, text};
 
 /// Some ordinary connections, and a client that sends `bytes` bytes and is not answered.
-fn said(bytes: u32) -> Found {
+fn said(bytes: u32) -> LadderReport {
     let wire = Wire::at_server();
     ordinary(&wire, -5.0, 5);
     let l = wire.ladder(1);
@@ -42,10 +42,10 @@ fn a_kind_is_listed_by_its_variant_alone() {
 
 #[test]
 fn a_kind_is_rendered_and_compared() {
-    let Found { report } = said(4_242);
+    let LadderReport { report } = said(4_242);
     let plain = written(|out| text::write(&report, Look::default(), out));
     assert!(plain.contains("exercise"), "{plain}");
-    let options = markdown::Options { flavor: Flavor::Github, length: Length::Full };
+    let options = markdown::MarkdownOptions { flavor: Flavor::Github, length: Length::Full };
     for page in
         [written(|out| markdown::write(&report, options, out)), written(|out| html::write(&report, out))]
     {

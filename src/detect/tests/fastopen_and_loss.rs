@@ -1,7 +1,7 @@
 //! `fastopen-fallback`, `handshake-loss`, `defer-accept`.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 
 fn with_cookie(l: &Ladder, t: f64, bytes: u32) {
     l.client.syn(t).with(|s| {

@@ -1,9 +1,9 @@
 //! `syn-flood`, `syncookies`, and what looks like them.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 
-fn only_listener(found: &Found, kind: Kind) -> &Finding {
+fn only_listener(found: &LadderReport, kind: Kind) -> &Finding {
     let all: Vec<_> = found.report.findings.iter().filter(|f| f.kind == kind).collect();
     assert_eq!(all.len(), 1, "{}", found.summaries());
     assert_eq!(all[0].client, None);

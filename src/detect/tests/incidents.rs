@@ -1,7 +1,7 @@
 //! Incidents as they are reported: what else the capture shows decides between causes.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions};
+use crate::decode::segment::{Flags, TcpOptions};
 use crate::flow::facts::Role;
 use crate::seq::Seq;
 

@@ -5,8 +5,7 @@
 
 mod accept_queue_overflow;
 mod accept_queue_reset;
-mod company;
-mod dying;
+mod common_features;
 mod ends;
 mod exercise;
 mod fastopen_and_loss;
@@ -15,19 +14,20 @@ mod flow_failures;
 mod forms;
 mod half_close;
 mod incidents;
+mod network_sim;
+mod path_failures;
 mod syn_unanswered;
 mod timestamps;
-mod weather;
 
 use std::collections::BTreeMap;
 
 use crate::capture::MemorySource;
-use crate::engine::{self, Options};
+use crate::engine::{self, AnalysisOptions};
 use crate::flow::wire::{Ladder, Wire};
 use crate::model::{Certainty, Finding, Kind, Report, Severity, Vantage};
 
 /// What the program says of a ladder.
-struct Found {
+struct LadderReport {
     report: Report,
 }
 
@@ -36,10 +36,10 @@ const PROVABLE: [Kind; 2] = [Kind::AcceptQueueOverflow, Kind::TimeWaitCollision]
 
 /// Analyzes the capture and holds every finding to what all of them must keep.
 #[track_caller]
-fn analyze(wire: &Wire) -> Found {
+fn analyze(wire: &Wire) -> LadderReport {
     let packets = wire.packets();
     let n = packets.len() as u64;
-    let options = Options { threads: 1, ..Options::default() };
+    let options = AnalysisOptions { threads: 1, ..AnalysisOptions::default() };
     let source = MemorySource::new(packets);
     let report =
         engine::analyze_source(Box::new(source), &options, &mut |_| ()).expect("one thread starts").report;
@@ -56,7 +56,7 @@ fn analyze(wire: &Wire) -> Found {
         );
         assert!(seen.insert((f.kind, f.client, f.server, f.first)), "twice: {f:#?}");
     }
-    Found { report }
+    LadderReport { report }
 }
 
 /// Whether a finding is about the connection of this client.
@@ -64,7 +64,7 @@ fn is_named(f: &Finding, client: &str) -> bool {
     f.client.is_some_and(|known| known.to_string() == client)
 }
 
-impl Found {
+impl LadderReport {
     /// How many findings of each kind there are.
     fn counts(&self) -> BTreeMap<Kind, usize> {
         let mut counts = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::detect::details::Details;
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, FoundDraft};
 use crate::flow::key::Host;
 use crate::host::HostFacts;
 use crate::model::{Kind, Vantage};
@@ -78,7 +78,7 @@ pub struct Account<'a> {
 
 impl<'a> Account<'a> {
     /// Adds up the findings about this host.
-    pub fn new<'d>(facts: &'a HostFacts, drafts: impl Iterator<Item = &'d Found>) -> Account<'a> {
+    pub fn new<'d>(facts: &'a HostFacts, drafts: impl Iterator<Item = &'d FoundDraft>) -> Account<'a> {
         let mut account =
             Account { facts, found: BTreeMap::new(), dropped: BTreeMap::new(), acks: 0, syns: 0 };
         for (d, vantage) in drafts {
@@ -147,6 +147,6 @@ fn repeated_syn_acks(d: &Draft) -> u64 {
 }
 
 /// What the listener's own drops add to a sentence.
-pub fn and_own(own: Option<u64>) -> String {
+pub fn own_drops_clause(own: Option<u64>) -> String {
     own.map(|own| format!(", the drops of this listener's own socket by {own}")).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Syncookies, Fast Open, TIME_WAIT: which features are switched on, and which limits were reached.
 
 use super::account::{self, Account};
-use super::verdict::Verdict;
+use super::verdict::HostVerdict;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::count;
@@ -9,9 +9,9 @@ use crate::flow::facts::Role;
 use crate::model::Severity;
 
 /// `syncookies`: each one sent is counted.
-pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
+pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> HostVerdict {
     match account.rise(d, account::SYNCOOKIES_SENT) {
-        Some(0) => Verdict::Withdrawn(
+        Some(0) => HostVerdict::Withdrawn(
             "its SYN-ACKs look like cookies, but SyncookiesSent did not grow between the snapshots"
                 .to_owned(),
         ),
@@ -36,9 +36,9 @@ pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
             }
             d.confirmed(format!("SyncookiesSent rose by {sent} between the snapshots{set}"));
             d.alternatives.clear();
-            Verdict::Stays
+            HostVerdict::Stays
         }
-        _ => Verdict::Stays,
+        _ => HostVerdict::Stays,
     }
 }
 

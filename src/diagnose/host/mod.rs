@@ -14,12 +14,12 @@
 //! * `stated`: what the snapshots state, as facts of the report.
 
 pub mod account;
-mod elsewhere;
 mod feature;
+mod other_namespace;
 mod queue;
 pub mod queue_history;
 mod reset;
-pub mod stated;
+pub mod snapshot_facts;
 pub(super) mod syn;
 #[cfg(test)]
 mod tests;
@@ -29,13 +29,13 @@ use std::collections::BTreeSet;
 
 use crate::detect::details::Details;
 use crate::detect::registry;
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, FoundDraft};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::host::HostFacts;
 use crate::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
-use verdict::Verdict;
+use verdict::HostVerdict;
 
 /// What the host's facts add to a report beside its findings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,7 +47,7 @@ pub struct HostStatements {
 }
 
 /// Confirms, refutes or rewrites the findings about this host.
-pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> HostStatements {
+pub fn corroborate(drafts: &mut Vec<FoundDraft>, facts: &HostFacts) -> HostStatements {
     let mut told = HostStatements::default();
     let here: Vec<usize> = (0..drafts.len()).filter(|&n| is_here(&drafts[n].0, facts)).collect();
     if here.is_empty() && !drafts.is_empty() {
@@ -67,14 +67,14 @@ pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> HostStatements
     let mut withdrawn: BTreeSet<usize> = BTreeSet::new();
     for &n in &within {
         let (draft, vantage) = &mut drafts[n];
-        if let Verdict::Withdrawn(why) = judge(draft, *vantage, &account) {
+        if let HostVerdict::Withdrawn(why) = judge(draft, *vantage, &account) {
             let server = draft.server.map_or_else(|| "-".to_owned(), |host| host.socket().to_string());
             told.warnings.push(format!("{} at {server} was withdrawn: {why}", draft.kind));
             withdrawn.insert(n);
         }
     }
     told.warnings.extend(unexplained(here.iter().map(|&n| &*drafts[n].0), &account));
-    told.inferred = stated::all(here.iter().map(|&n| &*drafts[n].0), facts);
+    told.inferred = snapshot_facts::all(here.iter().map(|&n| &*drafts[n].0), facts);
     let mut n = 0;
     drafts.retain(|_| {
         n += 1;
@@ -83,10 +83,10 @@ pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> HostStatements
     told
 }
 
-fn judge(d: &mut Draft, vantage: Vantage, account: &Account<'_>) -> Verdict {
-    if elsewhere::is_served_elsewhere(d, account.facts) {
-        elsewhere::forwarded(d);
-        return Verdict::Stays;
+fn judge(d: &mut Draft, vantage: Vantage, account: &Account<'_>) -> HostVerdict {
+    if other_namespace::is_served_elsewhere(d, account.facts) {
+        other_namespace::forwarded(d);
+        return HostVerdict::Stays;
     }
     match d.kind {
         Kind::AcceptQueueOverflow => queue::overflow(d, vantage, account),
@@ -104,7 +104,7 @@ fn judge(d: &mut Draft, vantage: Vantage, account: &Account<'_>) -> Verdict {
         Kind::TimeWaitPressure => feature::time_wait(d, account),
         _ => {}
     }
-    Verdict::Stays
+    HostVerdict::Stays
 }
 
 /// Whether the host of the snapshots did what the finding is about.

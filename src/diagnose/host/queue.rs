@@ -1,7 +1,7 @@
 //! Full accept queues, and findings that look like one: a firewall behind the capture point, `TCP_DEFER_ACCEPT`, a
 //! REJECT.
 
-use super::account::{self, Account, and_own};
+use super::account::{self, Account, own_drops_clause};
 use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::Details;
@@ -19,7 +19,7 @@ pub fn overflow(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
         let rose = format!(
             "{} between the snapshots{}; {stuck}",
             account::LISTEN_OVERFLOWS.moved(overflows),
-            and_own(own)
+            own_drops_clause(own)
         );
         if account.suffices(d, own, overflows) {
             d.confirmed(rose);
@@ -146,7 +146,7 @@ pub fn reset(d: &mut Draft, account: &Account<'_>) {
         let set = abort.map(|value| format!(", tcp_abort_on_overflow is {value}")).unwrap_or_default();
         d.confirmed(format!(
             "ListenOverflows rose by {overflows} and EmbryonicRsts by {embryonic} between the snapshots{}{set}; {refused}",
-            and_own(own)
+            own_drops_clause(own)
         ));
         d.alternatives.clear();
     } else if let Some(set) = abort {
@@ -218,7 +218,7 @@ pub fn deferred(d: &mut Draft, account: &Account<'_>) {
         d.probable(format!(
             "TCPDeferAcceptDrop did not grow between the snapshots, ListenOverflows rose by {}{}",
             overflows.unwrap_or(0),
-            and_own(own)
+            own_drops_clause(own)
         ));
         d.next_steps = d.server.map(next::full_accept_queue).unwrap_or_default();
     } else {

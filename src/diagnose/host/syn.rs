@@ -1,6 +1,6 @@
 //! SYNs without an answer: which queue was full, or whether the SYN came to TCP at all.
 
-use super::account::{self, Account, and_own};
+use super::account::{self, Account, own_drops_clause};
 use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::Details;
@@ -12,7 +12,7 @@ use crate::model::{Cause, Certainty, Kind, Vantage};
 const COOKIES_COUNT_AS_DROPS: (u32, u32) = (4, 4);
 
 /// What the counters of the listeners say.
-struct Losses {
+struct ListenerDrops {
     /// Accept queue full.
     overflows: u64,
     /// SYN queue full.
@@ -23,9 +23,9 @@ struct Losses {
     others: u64,
 }
 
-impl Losses {
+impl ListenerDrops {
     /// `None`: unknown, or a kernel that does not count the SYNs that it drops (before 3.10).
-    fn read(d: &mut Draft, account: &Account<'_>) -> Option<Losses> {
+    fn read(d: &mut Draft, account: &Account<'_>) -> Option<ListenerDrops> {
         let overflows = account.rise(d, account::LISTEN_OVERFLOWS)?;
         let drops = account.rise(d, account::LISTEN_DROPS)?;
         let full = account.rise(d, account::REQ_Q_FULL_DROP)?;
@@ -36,7 +36,7 @@ impl Losses {
             0
         };
         let others = drops.saturating_sub(overflows + full + timestamps + cookies);
-        Some(Losses { overflows, full, timestamps, others })
+        Some(ListenerDrops { overflows, full, timestamps, others })
     }
 
     fn none(&self) -> bool {
@@ -46,12 +46,12 @@ impl Losses {
 
 /// `syn-drop-accept-queue`, `syn-drop-syn-queue` and `syn-unanswered`: which of the three it is.
 pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
-    let Some(losses) = Losses::read(d, account) else { return };
+    let Some(losses) = ListenerDrops::read(d, account) else { return };
     let own = account.own_drops(d);
     if losses.none() || own == Some(0) {
         return before_tcp(d, vantage, &losses, account);
     }
-    let Losses { overflows, full, timestamps, others } = losses;
+    let ListenerDrops { overflows, full, timestamps, others } = losses;
     let cookies_off = account.facts.setting("net.ipv4.tcp_syncookies") == Some("0");
     let was = d.kind;
     // A counter that alone moved is the cause; at the host's own interface, and with this very socket, for certain.
@@ -70,7 +70,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
             let room = account.suffices(d, own, overflows) && overflows >= d.details.ignored_syns().min(1);
             let why = format!(
                 "ListenOverflows rose by {overflows} between the snapshots{}, and no other loss of a listener",
-                and_own(own)
+                own_drops_clause(own)
             );
             conclude(d, sure(Kind::SynDropAcceptQueue, room), why);
         }
@@ -79,7 +79,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
             let room = own.is_some() || full >= account.found(was);
             let why = format!(
                 "TCPReqQFullDrop rose by {full} between the snapshots{}, ListenOverflows did not grow",
-                and_own(own)
+                own_drops_clause(own)
             );
             conclude(d, sure(Kind::SynDropSynQueue, room), why);
         }
@@ -88,7 +88,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
             let why = format!(
                 "ListenDrops rose by {others} between the snapshots{}, ListenOverflows and TCPReqQFullDrop did not \
                  move, and tcp_syncookies is 0",
-                and_own(own)
+                own_drops_clause(own)
             );
             let agrees = was == Kind::SynDropSynQueue && others >= account.found(was);
             conclude(d, if agrees { Certainty::Confirmed } else { Certainty::Probable }, why);
@@ -101,7 +101,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
                 format!(
                     "ListenDrops rose by {others} between the snapshots{}, ListenOverflows and TCPReqQFullDrop did not \
                      move",
-                    and_own(own)
+                    own_drops_clause(own)
                 ),
             );
         }
@@ -112,7 +112,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
                 Certainty::Probable,
                 format!(
                     "PAWSPassive rose by {timestamps} between the snapshots{}, and no other loss of a listener",
-                    and_own(own)
+                    own_drops_clause(own)
                 ),
             );
         }
@@ -128,7 +128,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
 
 /// Where several listeners are in trouble the counters of the host are sums. The drops of this listener's own socket and
 /// its queue tell its share; false where they do not.
-fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &Losses, account: &Account<'_>) -> bool {
+fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &ListenerDrops, account: &Account<'_>) -> bool {
     let full = d.server.and_then(|server| account.facts.accept_queue_was_full(server.socket()));
     let (Some(own @ 1..), Some(full)) = (own, full) else { return false };
     let share = account.suffices(d, Some(own), 0);
@@ -262,7 +262,7 @@ fn recycled() -> Cause {
 }
 
 /// No listener lost anything (or not this one): the SYN did not come to TCP, or the answer did not leave the host.
-fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Account<'_>) {
+fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &ListenerDrops, account: &Account<'_>) {
     d.kind = Kind::SynUnanswered;
     d.alternatives.clear();
     let why = if losses.none() {

@@ -20,7 +20,7 @@ fn at(seconds: i64) -> PacketRef {
 }
 
 /// A finding of `kind` about a connection to port 80 of `server`, seen at the server at 50 s.
-fn finding(kind: Kind, server: [u8; 4]) -> Found {
+fn finding(kind: Kind, server: [u8; 4]) -> FoundDraft {
     let facts = ConnectionFacts {
         client: Host { address: Address::v4([203, 0, 113, 1]), port: 50_000 },
         server: Host { address: Address::v4(server), port: 80 },

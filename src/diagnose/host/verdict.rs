@@ -3,7 +3,7 @@
 use crate::detect::draft::count;
 
 /// What becomes of a finding.
-pub(super) enum Verdict {
+pub(super) enum HostVerdict {
     /// It stays, perhaps with another certainty, cause or kind.
     Stays,
     /// It was mistaken; why.

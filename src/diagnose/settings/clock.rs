@@ -81,12 +81,12 @@ pub fn examine<'a>(readings: &'a ClockReadings, context: &CaptureContext) -> Vec
         .into_iter()
         .map(|(host, readings)| {
             let pace = pace(&readings);
-            let peers = pace.map(|(pace, _)| TwRecycleModel::of(&readings, pace, epoch));
+            let peers = pace.map(|(pace, _)| PeerClocks::of(&readings, pace, epoch));
             HostClock {
                 host: host.ip(),
                 pace,
-                offset: peers.as_ref().and_then(TwRecycleModel::offset),
-                hosts: peers.as_ref().and_then(TwRecycleModel::hosts),
+                offset: peers.as_ref().and_then(PeerClocks::offset),
+                hosts: peers.as_ref().and_then(PeerClocks::hosts),
                 readings,
             }
         })
@@ -119,15 +119,15 @@ struct Cluster {
 }
 
 /// The clocks that one address showed to each of its peers.
-struct TwRecycleModel {
+struct PeerClocks {
     /// By peer: distinct connections, and the clocks that they show.
     peers: Vec<(usize, Vec<Cluster>)>,
     tolerance: u32,
     role: Option<Role>,
 }
 
-impl TwRecycleModel {
-    fn of(readings: &[&ClockReading], pace: i64, epoch: Timestamp) -> TwRecycleModel {
+impl PeerClocks {
+    fn of(readings: &[&ClockReading], pace: i64, epoch: Timestamp) -> PeerClocks {
         let tolerance = (SAME_CLOCK.0 as i128 * i128::from(pace) / 1_000_000_000) as u32 + 2;
         let mut by_peer: BTreeMap<Address, Vec<(u32, Timestamp)>> = BTreeMap::new();
         // The same two ports again have the same offset whatever the rule.
@@ -142,7 +142,7 @@ impl TwRecycleModel {
         let one_role =
             readings.first().map(|r| r.role).filter(|role| readings.iter().all(|r| r.role == *role));
         let peers = by_peer.into_values().map(|all| (all.len(), clusters(all, tolerance))).collect();
-        TwRecycleModel { peers, tolerance, role: one_role }
+        PeerClocks { peers, tolerance, role: one_role }
     }
 
     fn offset(&self) -> Option<Offset> {

@@ -12,32 +12,32 @@ use crate::diagnose::settings::inference::inferred;
 use crate::model::{Inferred, Kind};
 
 /// A kernel version: major, minor.
-type Version = (u8, u8);
+type KernelRelease = (u8, u8);
 
 /// Readings of one host's kernel.
 #[derive(Clone, Debug, Default)]
 struct Hint {
-    least: Option<Version>,
-    most: Option<Version>,
+    least: Option<KernelRelease>,
+    most: Option<KernelRelease>,
     /// What applies beside the range.
     unless: Vec<&'static str>,
     from: Vec<&'static str>,
 }
 
 impl Hint {
-    fn from(&mut self, version: Version, why: &'static str) {
+    fn from(&mut self, version: KernelRelease, why: &'static str) {
         self.least = self.least.max(Some(version));
         self.from.push(why);
     }
 
-    fn until(&mut self, version: Version, why: &'static str) {
+    fn until(&mut self, version: KernelRelease, why: &'static str) {
         self.most = Some(self.most.map_or(version, |most| most.min(version)));
         self.from.push(why);
     }
 
     /// The range in words; none where the hints contradict each other.
     fn range(&self) -> Option<String> {
-        let name = |(major, minor): Version| format!("Linux {major}.{minor}");
+        let name = |(major, minor): KernelRelease| format!("Linux {major}.{minor}");
         let range = match (self.least, self.most) {
             (Some(least), Some(most)) if least <= most => format!("{} to {}.{}", name(least), most.0, most.1),
             (Some(_), Some(_)) => return None,

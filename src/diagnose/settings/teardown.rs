@@ -22,7 +22,7 @@ const SLACK: f64 = 0.03;
 
 /// For how long sockets of one host were seen to be in FIN_WAIT2.
 #[derive(Clone, Copy, Debug, Default)]
-struct Lives {
+struct FinWait2Durations {
     /// So long one was still there as an orphan, seconds: the shortest of this many, since each may have been closed
     /// later than its FIN was sent.
     alive: Option<(f64, usize)>,
@@ -34,7 +34,7 @@ struct Lives {
 /// still there.
 pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
     // In order of their names, as they are written.
-    let mut hosts: BTreeMap<(String, IpAddr), Lives> = BTreeMap::new();
+    let mut hosts: BTreeMap<(String, IpAddr), FinWait2Durations> = BTreeMap::new();
     let name = |host: Host| (host.address.ip().to_string(), host.address.ip());
     for d in drafts {
         match (d.kind, d.details) {
@@ -61,7 +61,7 @@ pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
 }
 
 /// The bounds of the setting that these lives leave.
-fn bounds(host: IpAddr, lives: Lives) -> Option<Inferred> {
+fn bounds(host: IpAddr, lives: FinWait2Durations) -> Option<Inferred> {
     // Timers run late: it may have been due.
     let alive = lives.alive.filter(|(_, n)| *n >= AGREE).map(|(s, n)| (s / (1.0 + SLACK), n));
     if alive.zip(lives.gone).is_some_and(|((alive, _), gone)| alive > gone) {
@@ -146,7 +146,7 @@ mod tests {
     use crate::history::host_clocks::KeepaliveProbes;
 
     fn lives(alive: Option<(f64, usize)>, gone: Option<f64>) -> Option<serde_json::Value> {
-        bounds(IpAddr::from([192, 0, 2, 1]), Lives { alive, gone }).map(|i| i.value)
+        bounds(IpAddr::from([192, 0, 2, 1]), FinWait2Durations { alive, gone }).map(|i| i.value)
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::capture::{LinkType, MemorySource};
-use crate::engine::{Analysis, Options, analyze_source};
-use crate::fault::trap::{self, Place};
+use crate::engine::{Analysis, AnalysisOptions, analyze_source};
+use crate::fault::trap::{self, FaultPlace};
 use crate::host::snapshot::SCHEMA;
 use crate::host::{HostFacts, Snapshot};
 use crate::model::Kind;
@@ -33,7 +33,7 @@ fn segment(client: (Ipv4Addr, u16), server: Ipv4Addr, answer: bool) -> Vec<u8> {
 }
 
 /// Three refused connections to [`SERVER`]; and one to `server`, packets 3 and 4, at which the program fails.
-fn with_one_fatal(place: Place, server: Ipv4Addr, options: &Options) -> Analysis {
+fn with_one_fatal(place: FaultPlace, server: Ipv4Addr, options: &AnalysisOptions) -> Analysis {
     let innocent = |port| ((Ipv4Addr::new(192, 0, 2, 1), port), SERVER);
     let all =
         [innocent(1_001), ((trap::ADDRESS, trap::port(place)), server), innocent(1_002), innocent(1_003)];
@@ -50,9 +50,10 @@ fn refused(outcome: &Analysis) -> usize {
 }
 
 /// The report is whole but for one finding, whose connection is named.
-fn costs_one_finding(place: Place, server: Ipv4Addr) {
+fn costs_one_finding(place: FaultPlace, server: Ipv4Addr) {
     let reports = [1, 2].map(|threads| {
-        let outcome = with_one_fatal(place, server, &Options { threads, ..Options::default() });
+        let outcome =
+            with_one_fatal(place, server, &AnalysisOptions { threads, ..AnalysisOptions::default() });
         assert_eq!(outcome.report.summary.connections, 4, "{place:?}");
         assert_eq!(refused(&outcome), 3, "{place:?}: {:?}", outcome.report.findings);
         let in_incidents: usize = outcome.report.incidents.iter().map(|i| i.findings.len()).sum();
@@ -73,27 +74,27 @@ fn costs_one_finding(place: Place, server: Ipv4Addr) {
 
 #[test]
 fn a_detector_that_fails_costs_its_finding() {
-    costs_one_finding(Place::Detector(Kind::ConnectionRefused), SERVER);
+    costs_one_finding(FaultPlace::Detector(Kind::ConnectionRefused), SERVER);
 }
 
 #[test]
 fn a_finding_that_cannot_be_weighed_is_lost_alone() {
-    costs_one_finding(Place::Weighing, SERVER);
+    costs_one_finding(FaultPlace::Weighing, SERVER);
 }
 
 #[test]
 fn a_finding_that_cannot_be_written_down_is_lost_alone() {
-    costs_one_finding(Place::Writing, SERVER);
+    costs_one_finding(FaultPlace::Writing, SERVER);
 }
 
 #[test]
 fn findings_that_cannot_be_grouped_are_lost_without_those_at_other_servers() {
-    costs_one_finding(Place::Grouping, OTHER_SERVER);
+    costs_one_finding(FaultPlace::Grouping, OTHER_SERVER);
 }
 
 #[test]
 fn another_detector_that_fails_costs_no_finding_of_this_kind() {
-    let outcome = with_one_fatal(Place::Detector(Kind::HalfClose), SERVER, &Options::default());
+    let outcome = with_one_fatal(FaultPlace::Detector(Kind::HalfClose), SERVER, &AnalysisOptions::default());
     assert_eq!(refused(&outcome), 4);
     assert!(
         outcome.damage[0].contains("a finding (half-close) about it may be missing"),
@@ -105,13 +106,14 @@ fn another_detector_that_fails_costs_no_finding_of_this_kind() {
 #[test]
 fn a_detector_of_listeners_that_fails_costs_its_finding() {
     let client = (Ipv4Addr::new(192, 0, 2, 1), 1_001);
-    let port = trap::port(Place::Detector(Kind::SynFlood));
+    let port = trap::port(FaultPlace::Detector(Kind::SynFlood));
     let mut packets = [false, true].map(|answer| segment(client, trap::ADDRESS, answer));
     packets[0][22..24].copy_from_slice(&port.to_be_bytes());
     packets[1][20..22].copy_from_slice(&port.to_be_bytes());
     let packets = packets.into_iter().enumerate().map(|(n, data)| (Timestamp(n as i64), LinkType(101), data));
     let source = Box::new(MemorySource::new(packets));
-    let outcome = analyze_source(source, &Options::default(), &mut |_| {}).expect("threads can be started");
+    let outcome =
+        analyze_source(source, &AnalysisOptions::default(), &mut |_| {}).expect("threads can be started");
     assert_eq!(refused(&outcome), 1);
     let name = format!("the listener {}:{port} made this program fail", trap::ADDRESS);
     assert!(outcome.damage[0].starts_with(&name), "{:?}", outcome.damage);
@@ -138,12 +140,12 @@ fn a_step_that_fails_costs_no_finding() {
     let host = HostFacts::new(vec![snapshot]).ok();
     assert!(host.is_some());
     for (place, said) in [
-        (Place::Listeners, "while looking at the listeners"),
-        (Place::Failures, "while counting failed connections"),
-        (Place::Settings, "while inferring kernel settings"),
-        (Place::HostFacts, "while comparing the findings with the host's counters"),
+        (FaultPlace::Listeners, "while looking at the listeners"),
+        (FaultPlace::Failures, "while counting failed connections"),
+        (FaultPlace::Settings, "while inferring kernel settings"),
+        (FaultPlace::HostFacts, "while comparing the findings with the host's counters"),
     ] {
-        let options = Options { host: host.clone(), ..Options::default() };
+        let options = AnalysisOptions { host: host.clone(), ..AnalysisOptions::default() };
         let outcome = with_one_fatal(place, SERVER, &options);
         assert_eq!(refused(&outcome), 4, "{place:?}");
         let [damage] = &outcome.damage[..] else { panic!("{place:?}: {:?}", outcome.damage) };

@@ -5,11 +5,11 @@
 //! else (a RST, a repetition, a gap, a copy) is for a full record, to which the list is played
 //! ([`CleanFlow::play`]). Of what stayed in this form to its end [`CleanFlow::course`] says what there is to say.
 
-use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::compact::header::{Header, Others};
+use crate::flow::compact::header::{Header, VaryingFields};
 use crate::flow::connection::Connection;
-use crate::flow::facts::{Ends, PacketRef, Previous, Role};
+use crate::flow::facts::{BothEnds, PacketRef, Previous, Role};
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -19,7 +19,7 @@ const MOST: usize = 16;
 /// This many fit without an allocation: very many connections are completed and then wait.
 const FEW: usize = 2;
 /// The others.
-type More = Box<[CleanSegment; MOST - FEW]>;
+type MoreSegments = Box<[CleanSegment; MOST - FEW]>;
 
 /// A segment without the fields that follow from the segments before it.
 #[derive(Clone, Copy, Default, Debug)]
@@ -38,7 +38,7 @@ struct CleanSegment {
     ip_id: u16,
     traits: Traits,
     flags: Flags,
-    options: Options,
+    options: TcpOptions,
     ttl: u8,
     tos: u8,
     by_server: bool,
@@ -62,9 +62,9 @@ impl CleanSegment {
         Header { seq, window, mss: 0, traits, flags, options, window_scale: 0, ttl, tos }
     }
 
-    fn others(&self) -> Others {
+    fn others(&self) -> VaryingFields {
         let CleanSegment { ack, payload, ip_id, tsval, tsecr, .. } = *self;
-        Others { ack, payload: payload.into(), ip_id, tsval, tsecr, neighbours: 0 }
+        VaryingFields { ack, payload: payload.into(), ip_id, tsval, tsecr, neighbours: 0 }
     }
 
     #[inline]
@@ -75,7 +75,7 @@ impl CleanSegment {
 
 /// The state of one end.
 #[derive(Clone, Copy, Default, Debug)]
-struct End {
+struct EndState {
     /// SND.NXT.
     next: Seq,
     /// The highest acknowledgment of it.
@@ -94,17 +94,17 @@ pub struct CleanFlow {
     last: Timestamp,
     /// Packets from the SYN to the last segment.
     packets: u32,
-    ends: Ends<End>,
+    ends: BothEnds<EndState>,
     count: u8,
     /// The server's FIN was the first.
     server_first: bool,
     few: [CleanSegment; FEW],
-    more: Option<More>,
+    more: Option<MoreSegments>,
 }
 
 /// Room for segments that connections gave back, for the next ones: it is most likely still in a cache.
 #[derive(Default, Debug)]
-pub struct FreeList(Vec<More>);
+pub struct FreeList(Vec<MoreSegments>);
 
 impl FreeList {
     /// The most that are kept.
@@ -123,7 +123,7 @@ impl FreeList {
 
 /// What a [`CleanFlow`] that came to its end shows.
 #[derive(Clone, Copy, Debug)]
-pub struct Course {
+pub struct CleanFlowSummary {
     /// The final ACK.
     pub final_ack: Timestamp,
     /// Whether that was bare.
@@ -170,7 +170,7 @@ impl CleanFlow {
         s: &Segment,
         spare: &mut FreeList,
     ) -> Option<CleanFlow> {
-        let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
+        let fast_open = TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE;
         if handshake.syns() != 1 || handshake.syn_acks() != 1 || handshake.syn.options.any(fast_open) {
             return None;
         }
@@ -183,16 +183,16 @@ impl CleanFlow {
             handshake: handshake.clone(),
             last: handshake.last().time,
             packets: 0,
-            ends: Ends {
+            ends: BothEnds {
                 // No acknowledgment number that the server could have sent.
-                client: End {
+                client: EndState {
                     next: client,
                     acked: client,
                     told: Seq(server.0.wrapping_sub(1)),
                     fin: false,
                     fin_acked: false,
                 },
-                server: End { next: server, acked: server, told: client, fin: false, fin_acked: false },
+                server: EndState { next: server, acked: server, told: client, fin: false, fin_acked: false },
             },
             count: 0,
             server_first: false,
@@ -270,7 +270,7 @@ impl CleanFlow {
         let server = &self.ends.server;
         self.server_first
             && self.handshake.is_client(from)
-            && s.options.has(Options::TIMESTAMPS)
+            && s.options.has(TcpOptions::TIMESTAMPS)
             && server.fin_acked
             && (before == ServerFin::NotAcknowledged || s.flags.has(Flags::FIN))
     }
@@ -300,8 +300,8 @@ impl CleanFlow {
     }
 
     /// Plays everything to a connection; `key` is its key.
-    pub fn play(&self, key: &FlowKey) -> Connection {
-        let mut connection = self.handshake.play(key);
+    pub fn replay_flow(&self, key: &FlowKey) -> Connection {
+        let mut connection = self.handshake.replay_handshake(key);
         let (mut client_next, mut server_next) =
             (self.handshake.syn.seq.advance(1), self.handshake.syn_ack.seq.advance(1));
         for sent in self.segments() {
@@ -317,15 +317,16 @@ impl CleanFlow {
     }
 
     /// A summary of the connection, if both ends have closed.
-    pub fn course(&self) -> Option<Course> {
+    pub fn course(&self) -> Option<CleanFlowSummary> {
         if !self.is_closed() {
             return None;
         }
         let segments = self.segments();
         let (first, progress) = (segments.clone().next()?, segments.clone().find(|s| s.by_server)?);
-        let (mut client_spoke, mut fins) = (None, Ends::<Option<&CleanSegment>>::default());
-        let mut traits = Ends { client: self.handshake.syn.traits, server: self.handshake.syn_ack.traits };
-        let ttls = Ends { client: self.handshake.syn.ttl, server: self.handshake.syn_ack.ttl };
+        let (mut client_spoke, mut fins) = (None, BothEnds::<Option<&CleanSegment>>::default());
+        let mut traits =
+            BothEnds { client: self.handshake.syn.traits, server: self.handshake.syn_ack.traits };
+        let ttls = BothEnds { client: self.handshake.syn.ttl, server: self.handshake.syn_ack.ttl };
         let (mut several_ttls, mut was_answered) = (false, false);
         for segment in segments {
             let role = if segment.by_server { Role::Server } else { Role::Client };
@@ -339,7 +340,7 @@ impl CleanFlow {
                 fins.of_mut(role).get_or_insert(segment);
             }
         }
-        Some(Course {
+        Some(CleanFlowSummary {
             final_ack: self.mark(first).time,
             bare: first.length() == 0,
             brought_payload: first.payload > 0,
@@ -359,7 +360,7 @@ impl CleanFlow {
     /// The server's clock at its SYN-ACK and at its last segment, if both ends use timestamps.
     #[inline]
     pub fn server_clock(&self) -> Option<[(Timestamp, u32); 2]> {
-        let timestamps = |options: Options| options.has(Options::TIMESTAMPS);
+        let timestamps = |options: TcpOptions| options.has(TcpOptions::TIMESTAMPS);
         if !timestamps(self.handshake.syn_options()) || !timestamps(self.handshake.syn_ack_options().0) {
             return None;
         }
@@ -372,8 +373,9 @@ impl CleanFlow {
 
     /// What the next incarnation of the four-tuple should know of this one.
     pub fn as_previous(&self) -> Previous {
-        let stamped = self.segments().rfind(|sent| !sent.by_server && sent.options.has(Options::TIMESTAMPS));
-        let Ends { client, server } = &self.ends;
+        let stamped =
+            self.segments().rfind(|sent| !sent.by_server && sent.options.has(TcpOptions::TIMESTAMPS));
+        let BothEnds { client, server } = &self.ends;
         Previous {
             last: self.segments().next_back().map_or(self.handshake.last(), |sent| self.mark(sent)),
             client_next: client.next,

@@ -4,8 +4,8 @@
 //! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::play`] replays them to a
 //! [`Connection`]. A segment that does not fit in short form is for a full record.
 
-use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
-use crate::flow::compact::header::{Header, Others};
+use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
+use crate::flow::compact::header::{Header, VaryingFields};
 use crate::flow::connection::{Connection, copies_come_within};
 use crate::flow::facts::{Offer, PacketRef, Previous, another_way, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
@@ -140,7 +140,7 @@ impl HalfOpen {
         let answer = from != self.client_is;
         let within = copies_come_within(s);
         // With a timestamp at any distance: a segment that is sent again has a later timestamp.
-        let stamped = s.options.has(Options::TIMESTAMPS) && s.tsval != 0;
+        let stamped = s.options.has(TcpOptions::TIMESTAMPS) && s.tsval != 0;
         let near = |at: Timestamp| stamped || s.time - at <= within;
         let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
         (!answer && same(self.tsval, self.ip_id) && near(self.first.time))
@@ -260,7 +260,7 @@ impl HalfOpen {
     }
 
     /// Options of the SYN.
-    pub fn syn_options(&self) -> Options {
+    pub fn syn_options(&self) -> TcpOptions {
         self.syn.options
     }
 
@@ -270,7 +270,7 @@ impl HalfOpen {
     }
 
     /// Options and traits of the SYN-ACKs, if there is one.
-    pub fn syn_ack_options(&self) -> (Options, Traits) {
+    pub fn syn_ack_options(&self) -> (TcpOptions, Traits) {
         (self.syn_ack.options, self.syn_ack.traits)
     }
 
@@ -282,7 +282,7 @@ impl HalfOpen {
     /// TSval of the last SYN, if the SYNs carried timestamps.
     pub(in crate::flow) fn client_tsval(&self) -> Option<u32> {
         let last = self.further().rfind(|sent| !sent.is_answer());
-        self.syn.options.has(Options::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
+        self.syn.options.has(TcpOptions::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
@@ -298,7 +298,7 @@ impl HalfOpen {
     }
 
     /// Plays everything to a connection; `key` is its key.
-    pub fn play(&self, key: &FlowKey) -> Connection {
+    pub fn replay_handshake(&self, key: &FlowKey) -> Connection {
         let syn = SynSegment { tsval: self.tsval, ip_id: self.ip_id, ..SynSegment::default() };
         let (first, from) = self.segment(&syn, key);
         let mut connection = Connection::begin(*key, from, &first, None);
@@ -339,7 +339,7 @@ impl HalfOpen {
         };
         let at = self.mark(sent);
         let SynSegment { tsval, tsecr, ip_id, .. } = *sent;
-        let others = Others { ack, payload: 0, ip_id, tsval, tsecr, neighbours };
+        let others = VaryingFields { ack, payload: 0, ip_id, tsval, tsecr, neighbours };
         (header.segment(key, from, at, others), from)
     }
 }

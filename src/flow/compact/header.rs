@@ -1,6 +1,6 @@
 //! A segment in short form, and in full again.
 
-use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -14,7 +14,7 @@ pub(in crate::flow) struct Header {
     pub(in crate::flow) mss: u16,
     pub(in crate::flow) traits: Traits,
     pub(in crate::flow) flags: Flags,
-    pub(in crate::flow) options: Options,
+    pub(in crate::flow) options: TcpOptions,
     pub(in crate::flow) window_scale: u8,
     pub(in crate::flow) ttl: u8,
     pub(in crate::flow) tos: u8,
@@ -36,7 +36,13 @@ impl Header {
     }
 
     /// The segment in full: sent in the direction `from` of the connection `key`, with these `others`.
-    pub(super) fn segment(&self, key: &FlowKey, from: Direction, at: PacketRef, others: Others) -> Segment {
+    pub(super) fn segment(
+        &self,
+        key: &FlowKey,
+        from: Direction,
+        at: PacketRef,
+        others: VaryingFields,
+    ) -> Segment {
         let (src, dst) = (key.sender(from), key.sender(from.reverse()));
         Segment {
             time: at.time,
@@ -66,7 +72,7 @@ impl Header {
 }
 
 /// The fields of a segment that differ from one transmission to the next, or from one direction to the other.
-pub(super) struct Others {
+pub(super) struct VaryingFields {
     pub(super) ack: Seq,
     pub(super) payload: u32,
     pub(super) ip_id: u16,

@@ -2,11 +2,11 @@
 
 use super::Connection;
 use crate::decode::segment::{Flags, Segment};
-use crate::flow::facts::{PacketRef, Reset, Role, SegmentKind, Side, Usual};
+use crate::flow::facts::{PacketRef, Reset, Role, SegmentKind, SegmentProfile, Side};
 
 impl Connection {
     /// RST: the end of it, if its sequence number is one that the receiver takes.
-    pub(super) fn on_reset(&mut self, s: &Segment, role: Role, before: Usual) -> SegmentKind {
+    pub(super) fn on_reset(&mut self, s: &Segment, role: Role, before: SegmentProfile) -> SegmentKind {
         let trigger = self.latest_of(role.peer());
         let f = &mut self.facts;
         self.eventful = true;
@@ -50,7 +50,7 @@ impl Connection {
 
     /// Something other than RST comes from an end in whose name a RST had come.
     #[cold]
-    pub(super) fn note_going_on(&mut self, s: &Segment, role: Role) {
+    pub(super) fn note_activity_after_reset(&mut self, s: &Segment, role: Role) {
         if let Some(reset) = &mut self.facts.side_mut(role).reset
             && s.time > reset.at.time
             // Sent before the RST, and overtaken by it.
@@ -72,8 +72,8 @@ impl Connection {
 }
 
 /// What the segments of one end have in common so far.
-pub(super) fn usual(side: &Side) -> Usual {
-    Usual {
+pub(super) fn usual(side: &Side) -> SegmentProfile {
+    SegmentProfile {
         ttl: side.ttl,
         ip_id: side.last_ip_id,
         segments: side.segments,

@@ -1,8 +1,8 @@
 //! Segments that a capture holds more than once: a mirror port, both sides of a router, two captures joined in one file.
 
 use super::Connection;
-use crate::decode::segment::{Flags, Options, Segment};
-use crate::flow::facts::{Role, Sent};
+use crate::decode::segment::{Flags, Segment, TcpOptions};
+use crate::flow::facts::{Role, Transmission};
 use crate::time::{Span, Timestamp};
 
 /// A copy with the same IPv4 identification counts as one within this time: both sides of a router, a slow mirror.
@@ -21,7 +21,7 @@ const JOINED: Span = Span::secs(1);
 pub(in crate::flow) fn copies_come_within(s: &Segment) -> Span {
     if s.ip_id != 0 {
         COPY_WITH_IP_ID
-    } else if s.options.has(Options::TIMESTAMPS) {
+    } else if s.options.has(TcpOptions::TIMESTAMPS) {
         COPY_WITH_TIMESTAMP
     } else {
         COPY_BARE
@@ -52,12 +52,12 @@ fn folded(a: u64, b: u64) -> u64 {
 
 /// The last few segments of one end, the latest first.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Recent {
+pub(super) struct RecentCopies {
     prints: [u32; 4],
     times: [Timestamp; 4],
 }
 
-impl Recent {
+impl RecentCopies {
     /// Whether `s` is a copy of one of the last segments; if not, remembers it.
     #[inline(always)]
     pub(super) fn is_copy(&mut self, s: &Segment) -> bool {
@@ -87,7 +87,7 @@ impl Connection {
     /// several segments by the same RST (`tcp_v4_send_reset`), and a box that cuts connections off sends several alike. Where
     /// other segments of the connection were captured twice, it is a copy like them.
     pub(super) fn may_be_another_reset(&self, s: &Segment) -> bool {
-        s.flags.has(Flags::RST) && !s.options.has(Options::TIMESTAMPS) && self.facts.duplicates == 0
+        s.flags.has(Flags::RST) && !s.options.has(TcpOptions::TIMESTAMPS) && self.facts.duplicates == 0
     }
 
     /// A SYN or SYN-ACK with the timestamp and IP ID of one before: a segment that is sent again has a later timestamp. Two captures
@@ -97,8 +97,8 @@ impl Connection {
             Role::Client => (&self.facts.syn, self.facts.c.isn),
             Role::Server => (&self.facts.syn_ack, self.facts.s.isn),
         };
-        let same = |x: &Sent| (x.tsval, x.tsecr, x.ip_id) == (s.tsval, s.tsecr, s.ip_id);
-        s.options.has(Options::TIMESTAMPS) && s.tsval != 0 && s.seq == isn && sent.iter().any(same)
+        let same = |x: &Transmission| (x.tsval, x.tsecr, x.ip_id) == (s.tsval, s.tsecr, s.ip_id);
+        s.options.has(TcpOptions::TIMESTAMPS) && s.tsval != 0 && s.seq == isn && sent.iter().any(same)
     }
 
     /// A SYN with our initial sequence number, well before the last packet: the capture was joined to itself. From

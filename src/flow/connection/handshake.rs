@@ -2,9 +2,9 @@
 //! connection.
 
 use super::{Connection, OUT_OF_ORDER};
-use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, Offer, PacketRef, Role, Roles, SegmentKind, Sent, ServerProgress, Side,
+    ConnectionFacts, FinalAck, Offer, PacketRef, Role, Roles, SegmentKind, ServerProgress, Side, Transmission,
 };
 use crate::seq::Seq;
 use crate::time::Span;
@@ -16,13 +16,13 @@ const RETRANSMIT_AFTER: Span = Span::millis(50);
 impl Connection {
     /// The client asks (or repeats its question).
     pub(super) fn on_syn(&mut self, s: &Segment, role: Role) -> SegmentKind {
-        let asks_fast_open = s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
+        let asks_fast_open = s.options.any(TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE);
         let fast_open = s.payload > 0 || asks_fast_open;
         let no_attempt = s.flags.has(Flags::FIN)
             || (s.payload > 0 && !asks_fast_open && !s.traits.has(Traits::OPTIONS_CUT));
         let context = self.context()
-            | if fast_open { Sent::FAST_OPEN } else { 0 }
-            | if no_attempt { Sent::NO_ATTEMPT } else { 0 };
+            | if fast_open { Transmission::FAST_OPEN } else { 0 }
+            | if no_attempt { Transmission::NO_ATTEMPT } else { 0 };
         let f = &mut self.facts;
         if role == Role::Server {
             f.note_odd_handshake(role, s);
@@ -165,7 +165,7 @@ impl Connection {
     pub(super) fn on_server(&mut self, s: &Segment, what: SegmentKind) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 {
-            if what == SegmentKind::Ack && self.only_asked() {
+            if what == SegmentKind::Ack && self.has_only_syns() {
                 self.on_ack_to_syn(s);
             }
             return;
@@ -188,18 +188,18 @@ impl Connection {
     /// Whether a server's segment answers the SYN with numbers that are not this connection's: a bare ACK, before any
     /// SYN-ACK, that does not acknowledge the SYN.
     #[inline]
-    pub(super) fn is_about_an_older_one(&self, s: &Segment, role: Role) -> bool {
+    pub(super) fn answers_older_connection(&self, s: &Segment, role: Role) -> bool {
         let f = &self.facts;
         f.syn_ack.count == 0
             && role == Role::Server
-            && self.only_asked()
+            && self.has_only_syns()
             && s.length() == 0
             && s.ack != f.c.isn.advance(1)
     }
 
     /// Whether the client has sent SYNs, and perhaps RSTs, but nothing by which it shows that it was answered.
     #[inline]
-    pub(super) fn only_asked(&self) -> bool {
+    pub(super) fn has_only_syns(&self) -> bool {
         let f = &self.facts;
         f.syn.count > 0 && f.c.segments == f.syn.count.saturating_add(u32::from(f.c.resets))
     }
@@ -219,16 +219,16 @@ impl Connection {
         let f = &self.facts;
         let mut bits = 0;
         if f.final_ack.is_some() {
-            bits |= Sent::AFTER_FINAL_ACK;
+            bits |= Transmission::AFTER_FINAL_ACK;
         }
         if f.progress.is_some() {
-            bits |= Sent::AFTER_PROGRESS;
+            bits |= Transmission::AFTER_PROGRESS;
         }
         if f.was_reset() {
-            bits |= Sent::AFTER_RESET;
+            bits |= Transmission::AFTER_RESET;
         }
         if f.c.data_segments > 0 || f.c.fin.is_some() {
-            bits |= Sent::AFTER_DATA;
+            bits |= Transmission::AFTER_DATA;
         }
         bits
     }
@@ -246,11 +246,11 @@ impl ConnectionFacts {
 
     /// What every SYN and SYN-ACK tells of its sender, and the transmission itself.
     #[inline]
-    fn note_handshake_segment(&mut self, role: Role, s: &Segment, context: u8) -> Sent {
+    fn note_handshake_segment(&mut self, role: Role, s: &Segment, context: u8) -> Transmission {
         let side = self.side_mut(role);
         side.move_ip_id(s);
         side.tsval = s.timestamp();
-        Sent {
+        Transmission {
             at: PacketRef::of(s),
             tsval: s.tsval,
             tsecr: s.tsecr,
@@ -282,7 +282,7 @@ fn is_of_request(f: &ConnectionFacts, s: &Segment, what: SegmentKind) -> bool {
     }
     let Some((ack, syn_ack)) = f.final_ack.as_ref().zip(f.syn_ack.first()) else { return false };
     let acked_later = ack.tsval != 0 && ack.tsval != syn_ack.tsecr;
-    if f.timestamps() && acked_later && s.options.has(Options::TIMESTAMPS) && s.tsecr == syn_ack.tsecr {
+    if f.timestamps() && acked_later && s.options.has(TcpOptions::TIMESTAMPS) && s.tsecr == syn_ack.tsecr {
         return true;
     }
     !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive.is_some()

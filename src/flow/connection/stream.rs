@@ -4,7 +4,7 @@
 //! if the connection is [`Connection::eventful`].
 
 use super::{Connection, OUT_OF_ORDER};
-use crate::decode::segment::{Flags, Options, Segment};
+use crate::decode::segment::{Flags, Segment, TcpOptions};
 use crate::flow::facts::{
     ConnectionFacts, Flight, Healed, PacketRef, Pause, Probing, Role, SegmentKind, Side, ZeroWindow,
 };
@@ -25,7 +25,7 @@ impl Connection {
             Role::Server => (server, c),
         };
         own.move_ip_id(s);
-        if s.options.has(Options::TIMESTAMPS) {
+        if s.options.has(TcpOptions::TIMESTAMPS) {
             own.tsval = Some(s.tsval);
         }
         let what = classify(own, s);
@@ -218,7 +218,7 @@ fn note_acknowledgment(closed: Option<PacketRef>, peer: &mut Side, s: &Segment, 
         if eventful {
             note_healed(peer, s);
         }
-    } else if eventful || s.options.has(Options::SACK) {
+    } else if eventful || s.options.has(TcpOptions::SACK) {
         note_same_acknowledgment(peer, s);
     }
     if eventful && peer.fin.is_some() && peer.fin_acked.is_none() && s.ack.after(peer.fin_seq) {
@@ -345,7 +345,7 @@ fn note_healed(side: &mut Side, s: &Segment) {
 /// A segment of the peer of `side` that acknowledges no more than those before.
 #[cold]
 fn note_same_acknowledgment(side: &mut Side, s: &Segment) {
-    if s.options.has(Options::SACK) {
+    if s.options.has(TcpOptions::SACK) {
         let again = side.sacked.0 == s.ack && side.sacked.1 > 0;
         side.sacked = (s.ack, if again { side.sacked.1.saturating_add(1) } else { 1 });
     }

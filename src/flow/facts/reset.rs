@@ -1,7 +1,7 @@
 //! A RST: its header fields, the segment that it answers, and its sender's earlier header fields.
 
 use super::packet::{PacketRef, SegmentKind};
-use crate::decode::segment::{Flags, Options, Traits};
+use crate::decode::segment::{Flags, TcpOptions, Traits};
 use crate::seq::Seq;
 
 /// A RST and the segment that it answers.
@@ -25,13 +25,13 @@ pub struct Reset {
     /// Type of service.
     pub tos: u8,
     /// Options present: timestamps tell a socket's own RST.
-    pub options: Options,
+    pub options: TcpOptions,
     /// Traits: checksum state.
     pub traits: Traits,
     /// The peer's last segment before it.
     pub trigger: Option<Trigger>,
     /// What its sender's other segments had shown until then.
-    pub before: Usual,
+    pub before: SegmentProfile,
     /// Segments other than RST that its sender sent on after it, and the first of them.
     pub went_on: Option<(PacketRef, u16)>,
 }
@@ -40,7 +40,7 @@ impl Reset {
     /// The shape of a RST by a host that has no socket for the segment (`tcp_v4_send_reset`): no timestamps, window 0.
     /// A socket that is aborted (`tcp_send_active_reset`) has timestamps if negotiated and its window.
     pub fn is_socketless(&self) -> bool {
-        self.window == 0 && !self.options.has(Options::TIMESTAMPS)
+        self.window == 0 && !self.options.has(TcpOptions::TIMESTAMPS)
     }
 
     /// Answers a segment that carried an ACK: RST alone, with that acknowledgment number as its sequence number.
@@ -52,7 +52,7 @@ impl Reset {
 /// What the segments of one end have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Usual {
+pub struct SegmentProfile {
     /// Smallest and largest TTL.
     pub ttl: (u8, u8),
     /// IPv4 identification of the last one; 0 if none had any.

@@ -1,13 +1,13 @@
 //! SYNs and SYN-ACKs: every transmission, and what the first of them offered.
 
 use super::packet::PacketRef;
-use crate::decode::segment::Options;
+use crate::decode::segment::TcpOptions;
 use crate::time::Span;
 
 /// One transmission of a SYN or a SYN-ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Sent {
+pub struct Transmission {
     /// Packet and time.
     pub at: PacketRef,
     /// TSval; 0 without timestamps (see `ConnectionFacts::timestamps`).
@@ -22,7 +22,7 @@ pub struct Sent {
     pub ip_id: u16,
 }
 
-impl Sent {
+impl Transmission {
     /// The client's final ACK had been seen.
     pub const AFTER_FINAL_ACK: u8 = 1 << 0;
     /// The server had shown by a segment of its own that it has the connection.
@@ -48,10 +48,10 @@ impl Sent {
 pub struct Repeats {
     /// How many transmissions were seen, capture duplicates not counted.
     pub count: u32,
-    first: Sent,
-    last: Sent,
+    first: Transmission,
+    last: Transmission,
     /// The second and later ones; never longer than it must be, for there are few.
-    between: Box<[Sent]>,
+    between: Box<[Transmission]>,
 }
 
 impl Repeats {
@@ -59,7 +59,7 @@ impl Repeats {
     pub const KEPT: usize = 12;
 
     /// Notes one more transmission.
-    pub fn push(&mut self, sent: Sent) {
+    pub fn push(&mut self, sent: Transmission) {
         match self.count as usize {
             0 => self.first = sent,
             n if n < Self::KEPT => push_exactly(&mut self.between, sent),
@@ -70,17 +70,17 @@ impl Repeats {
     }
 
     /// The first transmission.
-    pub fn first(&self) -> Option<&Sent> {
+    pub fn first(&self) -> Option<&Transmission> {
         (self.count > 0).then_some(&self.first)
     }
 
     /// The last transmission.
-    pub fn last(&self) -> Option<&Sent> {
+    pub fn last(&self) -> Option<&Transmission> {
         (self.count > 0).then_some(&self.last)
     }
 
     /// The transmissions in order; of more than [`Repeats::KEPT`] those after it are left out.
-    pub fn iter(&self) -> impl Iterator<Item = &Sent> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = &Transmission> + Clone {
         self.first().into_iter().chain(&self.between)
     }
 }
@@ -113,7 +113,7 @@ pub(in crate::flow) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Offer {
     /// Options present.
-    pub options: Options,
+    pub options: TcpOptions,
     /// Maximum segment size, bytes; 0 when not offered.
     pub mss: u16,
     /// Window scale shift.

@@ -30,7 +30,7 @@ pub(in crate::flow) enum Stage {
 /// Fingerprints that are compared together: one cache line.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
-struct Bucket([Fingerprint; WIDTH]);
+struct FingerprintBucket([Fingerprint; WIDTH]);
 
 /// A fingerprint; 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -71,13 +71,13 @@ fn isn_bits(isn: Seq) -> u32 {
 /// See the module.
 pub(in crate::flow) struct EvictedFlows {
     /// Empty until the first one is evicted.
-    buckets: Vec<Bucket>,
+    buckets: Vec<FingerprintBucket>,
     /// How many buckets there may be.
     most: usize,
     /// The last time that a fingerprint made way for another.
     forgot: Option<Timestamp>,
     /// How many different handshakes there were.
-    sketch: Sketch,
+    sketch: DistinctCounter,
     /// How many times one was entered in the sketch.
     entered: u64,
 }
@@ -87,9 +87,9 @@ impl EvictedFlows {
     pub(in crate::flow) fn within(bytes: usize) -> EvictedFlows {
         EvictedFlows {
             buckets: Vec::new(),
-            most: bytes.checked_div(size_of::<Bucket>()).unwrap_or_default().max(1),
+            most: bytes.checked_div(size_of::<FingerprintBucket>()).unwrap_or_default().max(1),
             forgot: None,
-            sketch: Sketch::default(),
+            sketch: DistinctCounter::default(),
             entered: 0,
         }
     }
@@ -109,7 +109,7 @@ impl EvictedFlows {
     }
 
     /// The last time that a fingerprint made way for another.
-    pub(in crate::flow) fn forgot(&self) -> Option<Timestamp> {
+    pub(in crate::flow) fn last_overwritten(&self) -> Option<Timestamp> {
         self.forgot
     }
 
@@ -123,7 +123,7 @@ impl EvictedFlows {
     pub(in crate::flow) fn insert(&mut self, tag: u32, isn: Option<Seq>, stage: Stage, now: Timestamp) {
         if self.buckets.is_empty() {
             // Zeroed memory: pages are taken as they are first written.
-            self.buckets = vec![Bucket::default(); self.most];
+            self.buckets = vec![FingerprintBucket::default(); self.most];
         }
         if let Some(known) = self.find_mut(tag) {
             *known = Fingerprint::new(tag, isn, stage);
@@ -198,15 +198,15 @@ impl EvictedFlows {
 }
 
 /// Counts how many different things there were, in little room (HyperLogLog); off by 3 %.
-struct Sketch(Vec<u8>);
+struct DistinctCounter(Vec<u8>);
 
-impl Default for Sketch {
-    fn default() -> Sketch {
-        Sketch(vec![0; REGISTERS])
+impl Default for DistinctCounter {
+    fn default() -> DistinctCounter {
+        DistinctCounter(vec![0; REGISTERS])
     }
 }
 
-impl Sketch {
+impl DistinctCounter {
     fn insert(&mut self, what: u64) {
         let mut mixed = (what ^ what >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -244,7 +244,7 @@ mod tests {
         for n in 0..10_000 {
             evicted.insert(tag(n), Some(Seq(n)), Stage::HalfOpen, Timestamp(0));
         }
-        assert_eq!(evicted.forgot(), None);
+        assert_eq!(evicted.last_overwritten(), None);
         let found = |n: u32, isn: u32| evicted.find(tag(n), Some(Seq(isn))) == Some(Stage::HalfOpen);
         assert!((0..10_000).all(|n| found(n, n) && evicted.find(tag(n), None).is_some()));
         assert!((0..10_000).filter(|n| found(*n, n + 77)).count() < 60, "one in 512");
@@ -257,7 +257,7 @@ mod tests {
         for n in 0..10_000 {
             evicted.insert(tag(n), None, Stage::Open, Timestamp(i64::from(n)));
         }
-        assert!(evicted.forgot().is_some());
+        assert!(evicted.last_overwritten().is_some());
         assert!((9_900..10_000).filter(|n| evicted.find(tag(*n), None).is_some()).count() > 95);
         evicted.completed(tag(9_999));
         assert_eq!(evicted.find(tag(9_999), None), Some(Stage::Open));

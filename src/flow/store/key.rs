@@ -16,7 +16,7 @@ pub(in crate::flow) struct ShortKey {
 
 /// A key lies elsewhere, in this place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::flow) struct Elsewhere(pub(in crate::flow) u32);
+pub(in crate::flow) struct LongKeyIndex(pub(in crate::flow) u32);
 
 impl ShortKey {
     /// `None` if an address is not IPv4.
@@ -33,19 +33,19 @@ impl ShortKey {
 
     /// Says where the key lies; no place is [`u32::MAX`].
     #[inline]
-    pub(in crate::flow) fn elsewhere(Elsewhere(place): Elsewhere) -> ShortKey {
+    pub(in crate::flow) fn elsewhere(LongKeyIndex(place): LongKeyIndex) -> ShortKey {
         ShortKey { low: u32::MAX, high: place, ..ShortKey::default() }
     }
 
     /// Where the key lies, if not here.
     #[inline]
-    pub(in crate::flow) fn is_here(self) -> Result<(), Elsewhere> {
-        if self.low > self.high { Err(Elsewhere(self.high)) } else { Ok(()) }
+    pub(in crate::flow) fn is_here(self) -> Result<(), LongKeyIndex> {
+        if self.low > self.high { Err(LongKeyIndex(self.high)) } else { Ok(()) }
     }
 
     /// The key in full.
     #[inline]
-    pub(in crate::flow) fn key(self) -> Result<FlowKey, Elsewhere> {
+    pub(in crate::flow) fn key(self) -> Result<FlowKey, LongKeyIndex> {
         self.is_here()?;
         let host = |address: u32, port| Host { address: Address::v4(address.to_be_bytes()), port };
         Ok(FlowKey::between(host(self.low, self.low_port), host(self.high, self.high_port)))
@@ -53,7 +53,7 @@ impl ShortKey {
 
     /// As [`FlowKey::direction_of`].
     #[inline]
-    pub(in crate::flow) fn direction_of(self, s: &Segment) -> Result<Option<Direction>, Elsewhere> {
+    pub(in crate::flow) fn direction_of(self, s: &Segment) -> Result<Option<Direction>, LongKeyIndex> {
         self.is_here()?;
         let (Some(src), Some(dst)) = (s.src.as_v4(), s.dst.as_v4()) else { return Ok(None) };
         let (src, dst) = ((src, s.src_port), (dst, s.dst_port));
@@ -113,9 +113,9 @@ mod tests {
 
         #[test]
         fn a_place_is_no_key(place in 0..u32::MAX) {
-            let short = ShortKey::elsewhere(Elsewhere(place));
-            prop_assert_eq!(short.key(), Err(Elsewhere(place)));
-            prop_assert_eq!(short.direction_of(&Segment::default()), Err(Elsewhere(place)));
+            let short = ShortKey::elsewhere(LongKeyIndex(place));
+            prop_assert_eq!(short.key(), Err(LongKeyIndex(place)));
+            prop_assert_eq!(short.direction_of(&Segment::default()), Err(LongKeyIndex(place)));
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::decode::segment::Segment;
 use crate::flow::key::{Direction, FlowKey};
-use crate::flow::store::key::{Elsewhere, ShortKey};
+use crate::flow::store::key::{LongKeyIndex, ShortKey};
 use crate::flow::store::prefetch::prefetch;
 
 /// Which head; 0 for none.
@@ -28,12 +28,12 @@ pub(in crate::flow) enum Form {
 
 /// Which record of which pool.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(in crate::flow) struct Body(u32);
+pub(in crate::flow) struct RecordRef(u32);
 
-impl Body {
+impl RecordRef {
     #[inline]
-    pub(in crate::flow) fn new(form: Form, place: u32) -> Body {
-        Body((place << 2) | form as u32)
+    pub(in crate::flow) fn new(form: Form, place: u32) -> RecordRef {
+        RecordRef((place << 2) | form as u32)
     }
 
     #[inline]
@@ -54,11 +54,11 @@ impl Body {
 
 /// What every four-tuple has, whatever the form of its record, and found without knowing that form.
 #[derive(Clone, Copy, Default, Debug)]
-pub(in crate::flow) struct Head {
+pub(in crate::flow) struct SlotHead {
     key: ShortKey,
     /// The upper half of the flow hash, by which its place in the index is found.
     pub(in crate::flow) tag: u32,
-    pub(in crate::flow) body: Body,
+    pub(in crate::flow) body: RecordRef,
     /// Counts the records that were here, so that a queue entry of an earlier one is recognised. A connection that is
     /// over is another one than before.
     pub(in crate::flow) generation: u32,
@@ -66,37 +66,37 @@ pub(in crate::flow) struct Head {
 
 /// All heads, in pieces so that none is ever moved.
 #[derive(Debug)]
-pub(in crate::flow) struct Heads {
-    pieces: Vec<Vec<Head>>,
+pub(in crate::flow) struct SlotHeads {
+    pieces: Vec<Vec<SlotHead>>,
     vacant: Vec<At>,
     pub(in crate::flow) held: usize,
     long: LongKeys,
     /// For places that do not exist.
-    none: Head,
+    none: SlotHead,
 }
 
 /// The keys that are not in the heads.
 #[derive(Default, Debug)]
 struct LongKeys {
     keys: Vec<FlowKey>,
-    vacant: Vec<Elsewhere>,
+    vacant: Vec<LongKeyIndex>,
 }
 
 impl LongKeys {
-    fn insert(&mut self, key: FlowKey) -> Elsewhere {
-        if let Some(Elsewhere(place)) = self.vacant.pop()
+    fn insert(&mut self, key: FlowKey) -> LongKeyIndex {
+        if let Some(LongKeyIndex(place)) = self.vacant.pop()
             && let Some(vacant) = self.keys.get_mut(place as usize)
         {
             *vacant = key;
-            return Elsewhere(place);
+            return LongKeyIndex(place);
         }
         let place = self.keys.len();
         self.keys.push(key);
-        Elsewhere(place as u32)
+        LongKeyIndex(place as u32)
     }
 
     #[inline]
-    fn get(&self, Elsewhere(place): Elsewhere) -> FlowKey {
+    fn get(&self, LongKeyIndex(place): LongKeyIndex) -> FlowKey {
         self.keys.get(place as usize).copied().unwrap_or_default()
     }
 }
@@ -104,7 +104,7 @@ impl LongKeys {
 /// Bytes of a piece, about.
 pub(in crate::flow) const PIECE: usize = 32 << 10;
 /// Heads in a piece.
-const HEADS: usize = in_piece(size_of::<Head>());
+const HEADS: usize = in_piece(size_of::<SlotHead>());
 /// How many records of a size, bytes, are in a piece: a power of two.
 const fn in_piece(size: usize) -> usize {
     match PIECE.checked_div(size) {
@@ -116,22 +116,22 @@ const fn in_piece(size: usize) -> usize {
 /// How many records ahead their heads are fetched.
 const AHEAD: usize = 8;
 
-impl Default for Heads {
+impl Default for SlotHeads {
     /// None but the one that [`At::NONE`] names.
-    fn default() -> Heads {
+    fn default() -> SlotHeads {
         let mut piece = Vec::with_capacity(HEADS);
-        piece.push(Head::default());
-        Heads {
+        piece.push(SlotHead::default());
+        SlotHeads {
             pieces: vec![piece],
             vacant: Vec::new(),
             held: 0,
             long: LongKeys::default(),
-            none: Head::default(),
+            none: SlotHead::default(),
         }
     }
 }
 
-impl Heads {
+impl SlotHeads {
     /// A head whose body is not there yet.
     pub(in crate::flow) fn insert(&mut self, key: &FlowKey, tag: u32) -> At {
         self.held = self.held.saturating_add(1);
@@ -142,7 +142,7 @@ impl Heads {
             return at;
         }
         let at = self.next();
-        let head = Head { key, tag, ..Head::default() };
+        let head = SlotHead { key, tag, ..SlotHead::default() };
         match self.pieces.last_mut() {
             Some(piece) if piece.len() < HEADS => piece.push(head),
             _ => {
@@ -179,7 +179,7 @@ impl Heads {
     /// Bytes of the room for heads.
     #[inline]
     pub(in crate::flow) fn bytes(&self) -> usize {
-        let heads = self.pieces.len().wrapping_mul(HEADS).wrapping_mul(size_of::<Head>());
+        let heads = self.pieces.len().wrapping_mul(HEADS).wrapping_mul(size_of::<SlotHead>());
         heads.wrapping_add(self.long.keys.capacity().wrapping_mul(size_of::<FlowKey>()))
     }
 
@@ -203,13 +203,13 @@ impl Heads {
 
     /// Of [`At::NONE`] there is one, too: a caller that only wants it fetched need not ask.
     #[inline]
-    pub(in crate::flow) fn get(&self, at: At) -> &Head {
+    pub(in crate::flow) fn get(&self, at: At) -> &SlotHead {
         let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);
         self.pieces.get(piece).and_then(|piece| piece.get(place)).unwrap_or(&self.none)
     }
 
     #[inline]
-    pub(in crate::flow) fn get_mut(&mut self, at: At) -> &mut Head {
+    pub(in crate::flow) fn get_mut(&mut self, at: At) -> &mut SlotHead {
         let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);
         self.pieces.get_mut(piece).and_then(|piece| piece.get_mut(place)).unwrap_or(&mut self.none)
     }
@@ -218,22 +218,22 @@ impl Heads {
 /// Bodies of one form, in pieces so that none is ever moved and no room is set aside twice.
 #[derive(Debug)]
 pub(in crate::flow) struct Pool<T> {
-    pieces: Vec<Piece<T>>,
+    pieces: Vec<SlotChunk<T>>,
     vacant: Vec<u32>,
     pub(in crate::flow) held: usize,
 }
 
 /// Bodies, and whose they are.
 #[derive(Debug)]
-pub(in crate::flow) struct Piece<T> {
+pub(in crate::flow) struct SlotChunk<T> {
     bodies: Vec<Option<T>>,
     heads: Vec<At>,
 }
 
-impl<T> Piece<T> {
-    fn new() -> Piece<T> {
+impl<T> SlotChunk<T> {
+    fn new() -> SlotChunk<T> {
         let length = Pool::<T>::PIECE;
-        Piece { bodies: Vec::with_capacity(length), heads: Vec::with_capacity(length) }
+        SlotChunk { bodies: Vec::with_capacity(length), heads: Vec::with_capacity(length) }
     }
 
     /// The records, with their heads.
@@ -242,7 +242,7 @@ impl<T> Piece<T> {
     }
 
     /// The same, for callers that read the heads, too: they are fetched a few ahead.
-    pub(in crate::flow) fn iter_ahead(&self, heads: &Heads) -> impl Iterator<Item = (At, &T)> {
+    pub(in crate::flow) fn iter_ahead(&self, heads: &SlotHeads) -> impl Iterator<Item = (At, &T)> {
         let soon = self.heads.iter().skip(AHEAD).chain(std::iter::repeat(&At::NONE));
         self.heads.iter().zip(soon).zip(&self.bodies).filter_map(|((at, soon), body)| {
             heads.prefetch(*soon);
@@ -275,11 +275,11 @@ impl<T> Pool<T> {
 
     /// Gives back the last piece, if the records in it fit into the pieces before with room to spare: `moved` is told
     /// whose body is where now. Says whether it did.
-    pub(in crate::flow) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
+    pub(in crate::flow) fn release_last_chunk(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
         if self.vacant.len() / 2 < Self::PIECE {
             return false;
         }
-        let Some(Piece { bodies, heads }) = self.pieces.pop() else { return false };
+        let Some(SlotChunk { bodies, heads }) = self.pieces.pop() else { return false };
         let end = self.pieces.len().saturating_mul(Self::PIECE);
         self.vacant.retain(|place| (*place as usize) < end);
         for (at, body) in heads.into_iter().zip(bodies) {
@@ -304,7 +304,7 @@ impl<T> Pool<T> {
         self.held = self.held.saturating_add(1);
         if let Some(place) = self.vacant.pop() {
             let (piece, at) = Self::split(place);
-            if let Some(Piece { bodies, heads }) = self.pieces.get_mut(piece)
+            if let Some(SlotChunk { bodies, heads }) = self.pieces.get_mut(piece)
                 && let (Some(its_body), Some(its_head)) = (bodies.get_mut(at), heads.get_mut(at))
             {
                 (*its_body, *its_head) = (Some(body), head);
@@ -312,10 +312,10 @@ impl<T> Pool<T> {
             }
         }
         if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Self::PIECE) {
-            self.pieces.push(Piece::new());
+            self.pieces.push(SlotChunk::new());
         }
         let before = self.pieces.len().saturating_sub(1).saturating_mul(Self::PIECE);
-        let Some(Piece { bodies, heads }) = self.pieces.last_mut() else { return 0 };
+        let Some(SlotChunk { bodies, heads }) = self.pieces.last_mut() else { return 0 };
         let place = before.saturating_add(bodies.len());
         bodies.push(Some(body));
         heads.push(head);
@@ -362,16 +362,16 @@ impl<T> Pool<T> {
 
     /// All that is there, with the heads.
     pub(in crate::flow) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
-        self.pieces.iter().flat_map(Piece::iter)
+        self.pieces.iter().flat_map(SlotChunk::iter)
     }
 
     /// The same, to be changed.
     pub(in crate::flow) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.pieces.iter_mut().flat_map(Piece::iter_mut)
+        self.pieces.iter_mut().flat_map(SlotChunk::iter_mut)
     }
 
     /// Moves all out, one piece after the other.
-    pub(in crate::flow) fn drain(&mut self) -> impl Iterator<Item = Piece<T>> + use<T> {
+    pub(in crate::flow) fn drain(&mut self) -> impl Iterator<Item = SlotChunk<T>> + use<T> {
         std::mem::take(self).pieces.into_iter()
     }
 }

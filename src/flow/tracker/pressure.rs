@@ -6,7 +6,7 @@
 //!
 //! A fingerprint stays of each connection that is evicted: its later segments begin no other connection.
 
-use super::{Check, Sink, Tracker, Wait, syn};
+use super::{ScheduledCheck, Sink, Tracker, Wait, syn};
 use crate::decode::segment::{Flags, Segment};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::connection::Connection;
@@ -14,7 +14,7 @@ use crate::flow::ended::{EndedFlow, Removal};
 use crate::flow::facts::Ending;
 use crate::flow::key::{Direction, FlowKey, Host, Map};
 use crate::flow::store::evicted::Stage;
-use crate::flow::store::slots::{At, Body, Form};
+use crate::flow::store::slots::{At, Form, RecordRef};
 use crate::time::{Span, Timestamp};
 
 /// When this long no connection was evicted, the share of connections that are followed doubles.
@@ -79,7 +79,7 @@ fn priority(at: Timestamp, what: At) -> u32 {
 
 impl Tracker {
     /// News of evicted connections since the last call.
-    pub fn take_went_on(&mut self) -> EvictedActivity {
+    pub fn drain_evicted_news(&mut self) -> EvictedActivity {
         std::mem::take(&mut self.went_on)
     }
 
@@ -90,7 +90,7 @@ impl Tracker {
 
     /// Whether there is too little room, even after vacant room was given back.
     pub(super) fn is_short(&mut self) -> bool {
-        self.bytes() >= self.most_bytes && !self.tighten()
+        self.bytes() >= self.most_bytes && !self.shrink_storage()
     }
 
     /// Makes room after a record has become larger.
@@ -126,7 +126,10 @@ impl Tracker {
                 }
             }
             None if !is_syn
-                && self.evicted_flows.forgot().is_some_and(|at| self.now - at <= super::waits::OPEN) =>
+                && self
+                    .evicted_flows
+                    .last_overwritten()
+                    .is_some_and(|at| self.now - at <= super::waits::OPEN) =>
             {
                 self.went_on.strays = self.went_on.strays.saturating_add(1);
             }
@@ -267,7 +270,7 @@ impl Tracker {
         let mut gone = 0_usize;
         for wait in [Wait::Handshake, Wait::Open] {
             let mut queue = std::mem::take(self.checks.of_mut(wait));
-            queue.retain(|check: &Check| {
+            queue.retain(|check: &ScheduledCheck| {
                 if priority(check.at, check.what) >= self.floor {
                     return true;
                 }
@@ -296,7 +299,7 @@ impl Tracker {
     }
 
     fn wait_of(&self, what: At) -> Wait {
-        let body: Body = self.heads.get(what).body;
+        let body: RecordRef = self.heads.get(what).body;
         match body.form() {
             Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
             Form::Clean => Wait::of_clean(self.clean.get(body.place())),

@@ -76,7 +76,7 @@ pub(in crate::flow) fn due(f: &ConnectionFacts) -> Timestamp {
 
 /// When to look at a connection again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Check {
+pub(super) struct ScheduledCheck {
     pub(super) at: Timestamp,
     pub(super) what: At,
     pub(super) generation: u32,
@@ -84,11 +84,11 @@ pub(super) struct Check {
 
 /// A queue for each [`Wait`], whose checks come in the order of their times.
 #[derive(Default)]
-pub(super) struct Checks(pub(super) [VecDeque<Check>; 5]);
+pub(super) struct Checks(pub(super) [VecDeque<ScheduledCheck>; 5]);
 
 impl Checks {
     #[inline]
-    pub(super) fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<Check> {
+    pub(super) fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<ScheduledCheck> {
         let [handshake, open, closing, aftermath, expiry] = &mut self.0;
         match wait {
             Wait::Handshake => handshake,
@@ -102,13 +102,17 @@ impl Checks {
 
 /// Whether a segment comes so soon after the one at `last` that no wait can be over.
 #[inline]
-pub(super) fn comes_soon(s: &Segment, last: Timestamp) -> bool {
+pub(super) fn is_within_shortest_wait(s: &Segment, last: Timestamp) -> bool {
     s.time.0.wrapping_sub(last.0) as u64 <= CLOSING.0 as u64
 }
 
 impl Tracker {
     pub(super) fn check(&mut self, at: At, wait: Wait) {
-        let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
+        let check = ScheduledCheck {
+            at: self.now + wait.span(),
+            what: at,
+            generation: self.heads.get(at).generation,
+        };
         self.soonest = self.soonest.min(check.at);
         let queue = self.checks.of_mut(wait);
         if queue.len() == queue.capacity() && queue.len() >= 64 {
@@ -119,7 +123,7 @@ impl Tracker {
 
     /// Whether the record to check is still there.
     #[inline]
-    pub(super) fn is_current(&self, check: &Check) -> bool {
+    pub(super) fn is_current(&self, check: &ScheduledCheck) -> bool {
         self.heads.get(check.what).generation == check.generation
     }
 

@@ -1,7 +1,7 @@
 //! A segment as the bytes of a packet, checksums and all: what [`crate::decode`] reads back.
 
 use crate::capture::LinkType;
-use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::time::Timestamp;
 
 /// Raw IP, as of libpcap.
@@ -55,29 +55,29 @@ fn tcp(s: &Segment) -> Vec<u8> {
 
 fn options(s: &Segment) -> Vec<u8> {
     let mut out = Vec::new();
-    if s.options.has(Options::MSS) {
+    if s.options.has(TcpOptions::MSS) {
         out.extend([2, 4]);
         out.extend(s.mss.to_be_bytes());
     }
-    if s.options.has(Options::SACK_PERMITTED) {
+    if s.options.has(TcpOptions::SACK_PERMITTED) {
         out.extend([4, 2]);
     }
-    if s.options.has(Options::TIMESTAMPS) {
+    if s.options.has(TcpOptions::TIMESTAMPS) {
         out.extend([8, 10]);
         out.extend(s.tsval.to_be_bytes());
         out.extend(s.tsecr.to_be_bytes());
     }
-    if s.options.has(Options::WINDOW_SCALE) {
+    if s.options.has(TcpOptions::WINDOW_SCALE) {
         out.extend([3, 3, s.window_scale]);
     }
-    if s.options.has(Options::SACK) {
+    if s.options.has(TcpOptions::SACK) {
         let (from, to) = (s.ack.advance(1_000), s.ack.advance(1_400));
         out.extend([5, 10]);
         out.extend([from.0.to_be_bytes(), to.0.to_be_bytes()].concat());
     }
-    if s.options.has(Options::FAST_OPEN_COOKIE) {
+    if s.options.has(TcpOptions::FAST_OPEN_COOKIE) {
         out.extend([34, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
-    } else if s.options.has(Options::FAST_OPEN_REQUEST) {
+    } else if s.options.has(TcpOptions::FAST_OPEN_REQUEST) {
         out.extend([34, 2]);
     }
     while out.len() % 4 != 0 {

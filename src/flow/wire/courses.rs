@@ -32,7 +32,7 @@ fn happens(l: &Ladder, what: u8, bytes: u32, t: f64) {
 
 /// How a connection begins, whether it takes the four-tuple of the first one, and its events: which event, how many
 /// hundred bytes, how long after the event before in tenths of a millisecond.
-type Course = (u8, bool, Vec<(u8, u32, u32)>);
+type RandomConnection = (u8, bool, Vec<(u8, u32, u32)>);
 
 /// A few connections of one host, one after the other.
 pub fn few() -> impl Strategy<Value = Wire> {
@@ -48,7 +48,7 @@ pub fn few() -> impl Strategy<Value = Wire> {
     })
 }
 
-fn draw(wire: &Wire, n: u16, (opening, reuse, steps): Course) {
+fn draw(wire: &Wire, n: u16, (opening, reuse, steps): RandomConnection) {
     let l = wire.ladder(if reuse { 0 } else { n });
     let l = l.numbered(1_000 * u32::from(n), 77_000 * u32::from(n));
     let mut t = 40.0 * f64::from(n);

@@ -270,13 +270,13 @@ pub(super) mod tests {
 
     /// A description in the making.
     #[derive(Default)]
-    pub struct Maker {
+    pub struct BtfBuilder {
         types: Vec<u8>,
         strings: Vec<u8>,
         count: u32,
     }
 
-    impl Maker {
+    impl BtfBuilder {
         fn name(&mut self, name: &str) -> u32 {
             if self.strings.is_empty() {
                 self.strings.push(0);
@@ -356,7 +356,7 @@ pub(super) mod tests {
 
     #[test]
     fn fields_are_found_through_anonymous_members_typedefs_and_qualifiers() {
-        let mut made = Maker::default();
+        let mut made = BtfBuilder::default();
         let int = made.int();
         let pair = made.structure("", &[("daddr", int, 0), ("saddr", int, 4)]);
         let common = made.structure("sock_common", &[("", pair, 8), ("family", int, 16)]);
@@ -372,7 +372,7 @@ pub(super) mod tests {
 
     #[test]
     fn arguments_of_tracepoints_and_functions_are_told_by_their_types() {
-        let mut made = Maker::default();
+        let mut made = BtfBuilder::default();
         let int = made.int();
         let skb = made.structure("sk_buff", &[("head", int, 0)]);
         let skb = made.pointer(skb);
@@ -406,7 +406,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_damaged_description_is_an_error_and_never_a_panic() {
-        let mut made = Maker::default();
+        let mut made = BtfBuilder::default();
         let int = made.int();
         made.structure("sock", &[("family", int, 0), ("port", int, 4)]);
         made.enumeration("reasons", &[("A", 0), ("B", 1)]);

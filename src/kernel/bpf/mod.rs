@@ -25,11 +25,11 @@ mod system;
 
 use btf::Btf;
 use layout::{Function, Layout};
-use programs::{Entry, Target, shared};
-use record::{RECORD, Record};
-use ring::{Drained, Ring};
+use programs::{ArgumentLayout, Target, shared};
+use record::{RECORD, VerdictRecord};
+use ring::{BpfRing, Drained};
 use symbols::Symbols;
-use system::{Access, MapKind, ProgramKind, Shared};
+use system::{Access, MapKind, ProgramKind, SharedMap};
 
 /// Room for 60,000 records: a fifth of a second of 300,000 drops a second.
 const RING: u32 = 8 << 20;
@@ -100,9 +100,9 @@ pub fn own_namespace() -> io::Result<u32> {
 
 /// Programs that run in the kernel until this is dropped.
 pub struct Probes {
-    ring: Ring,
-    counters: Shared,
-    names: Names,
+    ring: BpfRing,
+    counters: SharedMap,
+    names: KernelNames,
     offer: ProbeSupport,
     programs: Vec<OwnedFd>,
     /// The programs end with these.
@@ -111,13 +111,13 @@ pub struct Probes {
 
 /// Names for the numbers in records.
 #[derive(Default)]
-pub struct Names {
+pub struct KernelNames {
     drop_reasons: BTreeMap<u32, String>,
     reset_reasons: BTreeMap<u32, String>,
     symbols: Symbols,
 }
 
-impl Names {
+impl KernelNames {
     /// The name of a drop's reason; `None` where this kernel gives none.
     pub fn drop_reason(&self, number: u32) -> Option<&str> {
         self.drop_reasons.get(&number).map(String::as_str)
@@ -158,10 +158,10 @@ impl Probes {
         let btf = Btf::of_this_kernel().map_err(without_types)?;
         let layout = Layout::of(&btf)
             .map_err(|missing| refused(&missing, "the kernel is older or newer than this program knows"))?;
-        let ring = Ring::new(RING).map_err(without_rights)?;
+        let ring = BpfRing::new(RING).map_err(without_rights)?;
         let map = system::map(MapKind::Array, shared::SIZE, 1).map_err(without_rights)?;
         let length = (shared::SIZE as usize).next_multiple_of(system::page());
-        let counters = Shared::new(&map, 0, length, Access::Read).map_err(without_rights)?;
+        let counters = SharedMap::new(&map, 0, length, Access::Read).map_err(without_rights)?;
         let target = Target {
             layout: &layout,
             namespace,
@@ -185,7 +185,7 @@ impl Probes {
             names: !symbols.is_empty(),
         };
         let reasons = |has: bool, names: BTreeMap<u32, String>| if has { names } else { BTreeMap::new() };
-        let names = Names {
+        let names = KernelNames {
             drop_reasons: reasons(offer.drop_reasons, layout.drop_reasons),
             reset_reasons: reasons(offer.reset_reasons, layout.reset_reasons),
             symbols,
@@ -199,7 +199,7 @@ impl Probes {
     }
 
     /// Names for the numbers in records.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &KernelNames {
         &self.names
     }
 
@@ -211,10 +211,10 @@ impl Probes {
     }
 
     /// Hands over the records since the last time.
-    pub fn drain(&mut self, mut see: impl FnMut(Record, &Names)) -> Drained {
+    pub fn drain(&mut self, mut see: impl FnMut(VerdictRecord, &KernelNames)) -> Drained {
         let Probes { ring, names, .. } = self;
         ring.drain(|bytes: &[u8; RECORD]| {
-            if let Some(record) = Record::read(bytes) {
+            if let Some(record) = VerdictRecord::read(bytes) {
                 see(record, names);
             }
         })
@@ -248,7 +248,7 @@ fn attach_functions(target: &Target<'_>, links: &mut Vec<OwnedFd>) -> (Vec<&'sta
 
 fn by_entry(target: &Target<'_>, function: &Function) -> io::Result<OwnedFd> {
     let code = target
-        .at_listener(function.number, function.arguments, Entry::InOrder)
+        .at_listener(function.number, function.arguments, ArgumentLayout::InOrder)
         .ok_or(io::ErrorKind::Unsupported)?;
     let program = system::load(ProgramKind::Tracing, function.name, &code, function.id.0)?;
     system::attach("", &program)
@@ -267,7 +267,7 @@ fn by_kprobe(
         ));
     };
     let code = target
-        .at_listener(function.number, function.arguments, Entry::Registers(&function.registers))
+        .at_listener(function.number, function.arguments, ArgumentLayout::Registers(&function.registers))
         .ok_or(io::ErrorKind::Unsupported)?;
     let program = system::load(ProgramKind::Kprobe, function.name, &code, 0)?;
     system::attach_kprobe(kind, function.name, &program)
@@ -311,7 +311,7 @@ mod tests {
 
     use super::*;
     use crate::decode::segment::Flags;
-    use crate::kernel::verdict::Event;
+    use crate::kernel::verdict::KernelEvent;
 
     #[test]
     #[ignore = "loads programs into the kernel: CAP_BPF and CAP_PERFMON, and a kernel with BTF"]
@@ -324,10 +324,10 @@ mod tests {
             let _ = TcpStream::connect((host, port));
             let mut records = Vec::new();
             probes.drain(|record, _| records.push(record));
-            let to_port = |event: Event| {
+            let to_port = |event: KernelEvent| {
                 records.iter().find(|r| r.event == event && r.segment.destination.port() == port).copied()
             };
-            let dropped = to_port(Event::Dropped).expect("the SYN was dropped");
+            let dropped = to_port(KernelEvent::Dropped).expect("the SYN was dropped");
             assert_eq!(dropped.segment.flags, Flags::SYN);
             assert_eq!(dropped.segment.destination.ip().to_string(), host);
             if probes.offer().drop_reasons {

@@ -50,18 +50,18 @@ pub struct Target<'l> {
 
 /// Where a program finds its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entry<'l> {
+pub enum ArgumentLayout<'l> {
     /// One after the other, eight bytes each: tracepoints and fentry.
     InOrder,
     /// In the registers of a kprobe, which lie there.
     Registers(&'l [i16]),
 }
 
-impl Entry<'_> {
+impl ArgumentLayout<'_> {
     fn place(self, argument: usize) -> Option<i16> {
         match self {
-            Entry::InOrder => i16::try_from(8 * argument).ok(),
-            Entry::Registers(places) => places.get(argument).copied(),
+            ArgumentLayout::InOrder => i16::try_from(8 * argument).ok(),
+            ArgumentLayout::Registers(places) => places.get(argument).copied(),
         }
     }
 }
@@ -129,7 +129,12 @@ impl Target<'_> {
     ///
     /// Every packet is handed over while a queue is at three quarters of its limit or above, otherwise one now and then.
     /// `number` tells the functions apart.
-    pub fn at_listener(&self, number: i32, arguments: Arguments, entry: Entry<'_>) -> Option<Vec<u64>> {
+    pub fn at_listener(
+        &self,
+        number: i32,
+        arguments: Arguments,
+        entry: ArgumentLayout<'_>,
+    ) -> Option<Vec<u64>> {
         let f = &self.layout.fields;
         let mut code = begin(event::AT_LISTENER);
         code.set(R1, number);

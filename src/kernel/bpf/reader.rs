@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::record::Record;
+use super::record::VerdictRecord;
 use super::system::clock_offset;
-use super::{Names, Probes};
+use super::{KernelNames, Probes};
 use crate::capture::steady::SteadyClock;
-use crate::kernel::verdict::{Event, Name, NewStatements, Statement};
+use crate::kernel::verdict::{KernelEvent, Name, NewStatements, Statement};
 use crate::time::Timestamp;
 
 /// How long it rests when little came.
@@ -41,28 +41,28 @@ const OF_COPIES: [&str; 8] = [
 const WAITING: usize = 400_000;
 
 /// Reads in a thread of its own until it is dropped.
-pub struct Reader {
+pub struct VerdictReader {
     heard: Arc<Mutex<NewStatements>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Reader {
+impl VerdictReader {
     /// Begins to read.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(probes: Probes) -> io::Result<Reader> {
+    pub fn start(probes: Probes) -> io::Result<VerdictReader> {
         let heard = Arc::<Mutex<NewStatements>>::default();
         let stop = Arc::<AtomicBool>::default();
         let (to, told) = (Arc::clone(&heard), Arc::clone(&stop));
         let thread =
             thread::Builder::new().name("kernel".to_owned()).spawn(move || read(probes, &to, &told))?;
-        Ok(Reader { heard, stop, thread: Some(thread) })
+        Ok(VerdictReader { heard, stop, thread: Some(thread) })
     }
 
     /// Statements since the last time.
-    pub fn heard(&mut self) -> NewStatements {
+    pub fn drain_statements(&mut self) -> NewStatements {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let statements = std::mem::take(&mut heard.statements);
         NewStatements { statements, ..*heard }
@@ -76,7 +76,7 @@ impl Reader {
     /// Ends it, and gives all that was said until now.
     pub fn finish(&mut self) -> NewStatements {
         self.stop();
-        self.heard()
+        self.drain_statements()
     }
 
     fn stop(&mut self) {
@@ -88,14 +88,14 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for VerdictReader {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
-    let mut known = Known::default();
+    let mut known = KnownNames::default();
     let mut clock = SteadyClock::default();
     // Statements for which there was no room.
     let mut missed = 0;
@@ -147,28 +147,30 @@ fn is_of_copy(statement: &Statement) -> bool {
 
 /// Names that were said before: each is kept once.
 #[derive(Default)]
-struct Known {
+struct KnownNames {
     reasons: HashMap<(bool, u32), Option<Name>>,
     functions: HashMap<u64, Option<Name>>,
 }
 
-impl Known {
-    fn statement(&mut self, record: &Record, names: &Names, offset: i64) -> Statement {
-        let is_drop = record.event == Event::Dropped;
+impl KnownNames {
+    fn statement(&mut self, record: &VerdictRecord, names: &KernelNames, offset: i64) -> Statement {
+        let is_drop = record.event == KernelEvent::Dropped;
         let of_reason = || match record.event {
-            Event::Dropped => names.drop_reason(record.reason).map(Name::from),
-            Event::Reset | Event::ResetBySocket => names.reset_reason(record.reason).map(Name::from),
-            Event::AtListener => None,
+            KernelEvent::Dropped => names.drop_reason(record.reason).map(Name::from),
+            KernelEvent::Reset | KernelEvent::ResetBySocket => {
+                names.reset_reason(record.reason).map(Name::from)
+            }
+            KernelEvent::AtListener => None,
         };
         let reason = match record.event {
-            Event::AtListener => None,
+            KernelEvent::AtListener => None,
             _ => self.reasons.entry((is_drop, record.reason)).or_insert_with(of_reason).clone(),
         };
         let place = record.location;
         let of_place = || if place == 0 { None } else { names.function(place).map(Name::from) };
         let function = match record.event {
             // The programs at functions number them.
-            Event::AtListener => {
+            KernelEvent::AtListener => {
                 super::layout::FUNCTIONS.get(record.reason as usize).map(|name| Name::from(*name))
             }
             _ => self.functions.entry(place).or_insert_with(of_place).clone(),

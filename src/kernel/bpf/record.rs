@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::decode::segment::Flags;
-use crate::kernel::verdict::{Event, Queues, SegmentKey};
+use crate::kernel::verdict::{KernelEvent, Queues, SegmentKey};
 
 /// Bytes of a record.
 pub const RECORD: usize = 128;
@@ -71,9 +71,9 @@ pub const LISTEN: u8 = 10;
 
 /// A record as it was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Record {
+pub struct VerdictRecord {
     /// What happened.
-    pub event: Event,
+    pub event: KernelEvent,
     /// The reason, by its number.
     pub reason: u32,
     /// Where in the kernel's code; 0 where the event does not say.
@@ -86,19 +86,19 @@ pub struct Record {
     pub segment: SegmentKey,
 }
 
-impl Record {
+impl VerdictRecord {
     /// Reads a record; `None` where its packet cannot be told from others: cut, a fragment, damaged.
-    pub fn read(bytes: &[u8; RECORD]) -> Option<Record> {
+    pub fn read(bytes: &[u8; RECORD]) -> Option<VerdictRecord> {
         let word = |at: i16| u32::from_ne_bytes(array(bytes, at));
         let event = match word(place::EVENT) as i32 {
-            event::DROPPED => Event::Dropped,
-            event::RESET => Event::Reset,
-            event::RESET_BY_SOCKET => Event::ResetBySocket,
-            event::AT_LISTENER => Event::AtListener,
+            event::DROPPED => KernelEvent::Dropped,
+            event::RESET => KernelEvent::Reset,
+            event::RESET_BY_SOCKET => KernelEvent::ResetBySocket,
+            event::AT_LISTENER => KernelEvent::AtListener,
             _ => return None,
         };
         let segment = match event {
-            Event::ResetBySocket => of_socket(bytes)?,
+            KernelEvent::ResetBySocket => of_socket(bytes)?,
             _ => {
                 let linear = word(place::LINEAR) as usize;
                 let packet = &bytes[place::PACKET as usize..place::PACKET as usize + COPIED];
@@ -111,7 +111,7 @@ impl Record {
             limit: word(place::LIMIT),
             without_cookies: bytes[place::COOKIES as usize] == 1,
         });
-        Some(Record {
+        Some(VerdictRecord {
             event,
             reason: word(place::REASON),
             location: u64::from_ne_bytes(array(bytes, place::LOCATION)),
@@ -220,7 +220,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_packet_is_read_by_its_headers() {
-        let record = Record::read(&record(event::DROPPED, &packet())).unwrap();
+        let record = VerdictRecord::read(&record(event::DROPPED, &packet())).unwrap();
         assert_eq!(
             record.segment,
             SegmentKey {
@@ -233,21 +233,21 @@ pub(super) mod tests {
                 payload: 5,
             }
         );
-        assert_eq!((record.event, record.queues), (Event::Dropped, None));
+        assert_eq!((record.event, record.queues), (KernelEvent::Dropped, None));
     }
 
     #[test]
     fn what_is_cut_or_a_fragment_is_no_record() {
         for length in 0..40 {
-            assert_eq!(Record::read(&record(event::DROPPED, &packet()[..length])), None, "{length}");
+            assert_eq!(VerdictRecord::read(&record(event::DROPPED, &packet()[..length])), None, "{length}");
         }
         let mut fragment = packet();
         fragment[7] = 1;
-        assert_eq!(Record::read(&record(event::DROPPED, &fragment)), None);
+        assert_eq!(VerdictRecord::read(&record(event::DROPPED, &fragment)), None);
         let mut shorter = packet();
         shorter[3] = 39;
-        assert_eq!(Record::read(&record(event::RESET, &shorter)), None);
-        assert_eq!(Record::read(&record(99, &packet())), None);
+        assert_eq!(VerdictRecord::read(&record(event::RESET, &shorter)), None);
+        assert_eq!(VerdictRecord::read(&record(99, &packet())), None);
     }
 
     #[test]
@@ -256,13 +256,16 @@ pub(super) mod tests {
         bytes[28..32].copy_from_slice(&129_u32.to_ne_bytes());
         bytes[32..36].copy_from_slice(&128_u32.to_ne_bytes());
         bytes[36..40].copy_from_slice(&3_u32.to_ne_bytes());
-        assert_eq!(Record::read(&bytes).unwrap().queues, None, "not said to be a listener");
+        assert_eq!(VerdictRecord::read(&bytes).unwrap().queues, None, "not said to be a listener");
         bytes[44] = LISTEN;
         let queues = Queues { accept: 129, syn: 3, limit: 128, without_cookies: false };
-        assert_eq!(Record::read(&bytes).unwrap().queues, Some(queues));
+        assert_eq!(VerdictRecord::read(&bytes).unwrap().queues, Some(queues));
         for (cookies, without_cookies) in [(1, true), (2, false), (3, false)] {
             bytes[45] = cookies;
-            assert_eq!(Record::read(&bytes).unwrap().queues, Some(Queues { without_cookies, ..queues }));
+            assert_eq!(
+                VerdictRecord::read(&bytes).unwrap().queues,
+                Some(Queues { without_cookies, ..queues })
+            );
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::system::{Access, MapKind, Shared, map, page};
+use super::system::{Access, MapKind, SharedMap, map, page};
 
 /// A record is being written.
 const BUSY: u32 = 1 << 31;
@@ -25,26 +25,26 @@ pub struct Drained {
 }
 
 /// A ring.
-pub struct Ring {
+pub struct BpfRing {
     descriptor: OwnedFd,
-    consumer: Shared,
-    producer: Shared,
+    consumer: SharedMap,
+    producer: SharedMap,
     size: usize,
     page: usize,
     read: u64,
 }
 
-impl Ring {
+impl BpfRing {
     /// A ring of `size` bytes, a power of two.
     ///
     /// # Errors
     /// The kernel has no such rings (before Linux 5.8), or no right or memory is there for it.
-    pub fn new(size: u32) -> io::Result<Ring> {
+    pub fn new(size: u32) -> io::Result<BpfRing> {
         let descriptor = map(MapKind::Ring, 0, size)?;
         let (size, page) = (size as usize, page());
-        Ok(Ring {
-            consumer: Shared::new(&descriptor, 0, page, Access::Write)?,
-            producer: Shared::new(&descriptor, page, page + 2 * size, Access::Read)?,
+        Ok(BpfRing {
+            consumer: SharedMap::new(&descriptor, 0, page, Access::Write)?,
+            producer: SharedMap::new(&descriptor, page, page + 2 * size, Access::Read)?,
             descriptor,
             size,
             page,

@@ -258,21 +258,21 @@ pub enum Access {
 }
 
 /// Memory of a map, shared with the kernel. It stays when the right to make maps is given up.
-pub struct Shared {
+pub struct SharedMap {
     start: *mut u8,
     length: usize,
     access: Access,
 }
 
 // SAFETY: the memory belongs to the process, not to a thread; words in it are read and written atomically.
-unsafe impl Send for Shared {}
+unsafe impl Send for SharedMap {}
 
-impl Shared {
+impl SharedMap {
     /// Maps `length` bytes of a map, from `offset` on (a multiple of a page).
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn new(map: &OwnedFd, offset: usize, length: usize, access: Access) -> io::Result<Shared> {
+    pub fn new(map: &OwnedFd, offset: usize, length: usize, access: Access) -> io::Result<SharedMap> {
         let rights = match access {
             Access::Read => libc::PROT_READ,
             Access::Write => libc::PROT_READ | libc::PROT_WRITE,
@@ -284,7 +284,7 @@ impl Shared {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Shared { start: start.cast(), length, access })
+        Ok(SharedMap { start: start.cast(), length, access })
     }
 
     /// The address of `size` bytes at `at`, a multiple of `size`.
@@ -328,7 +328,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedMap {
     fn drop(&mut self) {
         // SAFETY: this mapping is ours, and no reference into it is left.
         unsafe { libc::munmap(self.start.cast::<c_void>(), self.length) };

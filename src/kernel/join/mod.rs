@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::verdict::{Event, Queues, SegmentKey, Statement};
+use super::verdict::{KernelEvent, Queues, SegmentKey, Statement};
 use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
 use crate::time::{Span, Timestamp};
 
@@ -85,12 +85,12 @@ struct Candidate {
     ip_id: u16,
     /// By which way a copy came, as far as the capture tells.
     way: u16,
-    fit: Fit,
+    fit: StatementMatch,
 }
 
 /// How a segment fits a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fit {
+enum StatementMatch {
     /// It is the very same.
     Same,
     /// It is a part of what the statement is about.
@@ -150,16 +150,16 @@ impl Joiner {
     }
 
     fn join_all(&mut self, due: Vec<Statement>) -> Vec<(PacketId, Statement)> {
-        let mut sought: Vec<Sought> = due.iter().map(Sought::of).collect();
+        let mut sought: Vec<PendingStatement> = due.iter().map(PendingStatement::of).collect();
         // A RST that answers a segment is that segment's own affair, and the RST is in the capture, too.
         let answers: Vec<Statement> = due.iter().filter_map(answer).collect();
-        sought.extend(answers.iter().map(Sought::of));
+        sought.extend(answers.iter().map(PendingStatement::of));
         let all: Vec<&Statement> = due.iter().chain(&answers).collect();
         if all.is_empty() {
             return Vec::new();
         }
-        self.search(&mut sought, Sought::hash, |segment| segment.hash, Sought::fits);
-        let mut missed: Vec<Sought> = Vec::new();
+        self.search(&mut sought, PendingStatement::hash, |segment| segment.hash, PendingStatement::fits);
+        let mut missed: Vec<PendingStatement> = Vec::new();
         let mut places = Vec::new();
         for (n, one) in sought.iter_mut().enumerate() {
             if one.found.is_empty() {
@@ -168,7 +168,7 @@ impl Joiner {
             }
         }
         if !missed.is_empty() {
-            self.search(&mut missed, Sought::key, numbers, Sought::fits_translated);
+            self.search(&mut missed, PendingStatement::key, numbers, PendingStatement::fits_translated);
             for (n, one) in places.into_iter().zip(missed) {
                 sought[n] = one;
             }
@@ -179,10 +179,10 @@ impl Joiner {
     /// Looks through the segments near the statements; `key` and `of` must agree before `fits` is asked.
     fn search(
         &self,
-        sought: &mut [Sought],
-        key: impl Fn(&Sought) -> u64,
+        sought: &mut [PendingStatement],
+        key: impl Fn(&PendingStatement) -> u64,
         of: impl Fn(&Segment) -> u64,
-        fits: impl Fn(&Sought, &Segment) -> Option<Fit>,
+        fits: impl Fn(&PendingStatement, &Segment) -> Option<StatementMatch>,
     ) {
         let (Some(from), Some(to)) =
             (sought.iter().map(|s| s.time).min(), sought.iter().map(|s| s.time).max())
@@ -207,11 +207,16 @@ impl Joiner {
     }
 
     /// Gives each statement its packet, unless there may be another.
-    fn decide(&mut self, sought: &[Sought], all: &[&Statement], own: usize) -> Vec<(PacketId, Statement)> {
+    fn decide(
+        &mut self,
+        sought: &[PendingStatement],
+        all: &[&Statement],
+        own: usize,
+    ) -> Vec<(PacketId, Statement)> {
         let alike = Alike::count(sought, all);
         let mut joined = Vec::new();
         for (n, one) in sought.iter().enumerate() {
-            let (parts, same) = (one.having(Fit::Part), one.having(Fit::Same));
+            let (parts, same) = (one.having(StatementMatch::Part), one.having(StatementMatch::Same));
             let are_as_many =
                 || alike.get(&Alike::of(&same, all[n])).is_some_and(|count| *count >= same.len());
             let clear = match (&same[..], &parts[..]) {
@@ -246,7 +251,7 @@ impl Joiner {
 #[derive(PartialEq, Eq, Hash)]
 struct Alike<'s> {
     packets: Vec<PacketId>,
-    event: Event,
+    event: KernelEvent,
     reason: Option<&'s str>,
     function: Option<&'s str>,
     queues: Option<Queues>,
@@ -264,10 +269,10 @@ impl<'s> Alike<'s> {
     }
 
     /// How many statements are alike, of those that several packets fit.
-    fn count(sought: &[Sought], all: &[&'s Statement]) -> HashMap<Alike<'s>, usize> {
+    fn count(sought: &[PendingStatement], all: &[&'s Statement]) -> HashMap<Alike<'s>, usize> {
         let mut counts = HashMap::new();
         for (one, statement) in sought.iter().zip(all) {
-            let same = one.having(Fit::Same);
+            let same = one.having(StatementMatch::Same);
             if same.len() > 1 {
                 *counts.entry(Alike::of(&same, statement)).or_default() += 1;
             }
@@ -276,9 +281,9 @@ impl<'s> Alike<'s> {
     }
 }
 
-/// Numbers of a segment that a statement is about.
+/// Numbers in the header of a segment that a statement is about.
 #[derive(Clone, Copy)]
-struct Numbers {
+struct SegmentNumbers {
     seq: u32,
     ack: u32,
     flags: Flags,
@@ -287,26 +292,26 @@ struct Numbers {
 
 /// A statement whose packet is sought.
 #[derive(Clone)]
-struct Sought {
+struct PendingStatement {
     time: Timestamp,
     source: (Address, u16),
     destination: (Address, u16),
     payload: u32,
-    numbers: Numbers,
+    numbers: SegmentNumbers,
     found: Vec<Candidate>,
 }
 
-impl Sought {
-    fn of(statement: &Statement) -> Sought {
+impl PendingStatement {
+    fn of(statement: &Statement) -> PendingStatement {
         let SegmentKey { source, destination, seq, ack, flags, ip_id, payload } = statement.segment;
         // An inferred RST has no IP ID, and IPv6 has none.
-        let known = statement.event != Event::ResetBySocket && source.is_ipv4();
-        Sought {
+        let known = statement.event != KernelEvent::ResetBySocket && source.is_ipv4();
+        PendingStatement {
             time: statement.time,
             source: (source.ip().into(), source.port()),
             destination: (destination.ip().into(), destination.port()),
             payload,
-            numbers: Numbers { seq, ack, flags, ip_id: known.then_some(ip_id) },
+            numbers: SegmentNumbers { seq, ack, flags, ip_id: known.then_some(ip_id) },
             found: Vec::new(),
         }
     }
@@ -319,7 +324,7 @@ impl Sought {
         u64::from(self.numbers.seq) << 32 | u64::from((self.numbers.flags & DECISIVE).0)
     }
 
-    fn fits(&self, segment: &Segment) -> Option<Fit> {
+    fn fits(&self, segment: &Segment) -> Option<StatementMatch> {
         let same_ends = self.source == (segment.src, segment.src_port)
             && self.destination == (segment.dst, segment.dst_port);
         if !same_ends || segment.traits.has(Traits::ICMP_ERROR) || !self.same_bits(segment) {
@@ -327,7 +332,7 @@ impl Sought {
         }
         if segment.seq.0 == self.numbers.seq && segment.payload == self.payload {
             let same_id = self.numbers.ip_id.is_none_or(|id| id == segment.ip_id);
-            return same_id.then_some(Fit::Same);
+            return same_id.then_some(StatementMatch::Same);
         }
         let within = |inner: u32, length: u32, outer: u32, room: u32| {
             length > 0
@@ -335,21 +340,25 @@ impl Sought {
                 && u64::from(inner.wrapping_sub(outer)) + u64::from(length) <= u64::from(room)
         };
         match () {
-            () if within(segment.seq.0, segment.payload, self.numbers.seq, self.payload) => Some(Fit::Part),
-            () if within(self.numbers.seq, self.payload, segment.seq.0, segment.payload) => Some(Fit::Whole),
+            () if within(segment.seq.0, segment.payload, self.numbers.seq, self.payload) => {
+                Some(StatementMatch::Part)
+            }
+            () if within(self.numbers.seq, self.payload, segment.seq.0, segment.payload) => {
+                Some(StatementMatch::Whole)
+            }
             () => None,
         }
     }
 
     /// Whether it may be the same segment before or after a translation of addresses.
-    fn fits_translated(&self, segment: &Segment) -> Option<Fit> {
+    fn fits_translated(&self, segment: &Segment) -> Option<StatementMatch> {
         let one_end = self.source == (segment.src, segment.src_port)
             || self.destination == (segment.dst, segment.dst_port);
         // Without an IP ID the numbers of a SYN alone are too little.
         let numbers = self.numbers.ip_id.map_or(self.numbers.ack != 0, |id| id != 0 && id == segment.ip_id);
         let same = segment.seq.0 == self.numbers.seq && segment.payload == self.payload;
         (one_end && numbers && same && !segment.traits.has(Traits::ICMP_ERROR) && self.same_bits(segment))
-            .then_some(Fit::Same)
+            .then_some(StatementMatch::Same)
     }
 
     fn same_bits(&self, segment: &Segment) -> bool {
@@ -367,13 +376,13 @@ impl Sought {
         }
     }
 
-    fn having(&self, fit: Fit) -> Vec<Candidate> {
+    fn having(&self, fit: StatementMatch) -> Vec<Candidate> {
         self.found.iter().filter(|candidate| candidate.fit == fit).copied().collect()
     }
 }
 
 impl Candidate {
-    fn of(segment: &Segment, fit: Fit) -> Candidate {
+    fn of(segment: &Segment, fit: StatementMatch) -> Candidate {
         let direction = segment.traits & (Traits::OUTGOING | Traits::INCOMING);
         // The capture is one of several interfaces.
         let way = segment.packet.capture() << 8 ^ direction.0 >> 7;
@@ -422,7 +431,7 @@ fn are_once(parts: &[Candidate], seq: u32) -> bool {
 
 /// The RST by which the kernel answers a segment (RFC 9293, 3.5.2).
 fn answer(statement: &Statement) -> Option<Statement> {
-    if statement.event != Event::Reset {
+    if statement.event != KernelEvent::Reset {
         return None;
     }
     let SegmentKey { source, destination, seq, ack, flags, payload, .. } = statement.segment;
@@ -434,7 +443,7 @@ fn answer(statement: &Statement) -> Option<Statement> {
     };
     let segment =
         SegmentKey { source: destination, destination: source, seq, ack, flags, ip_id: 0, payload: 0 };
-    Some(Statement { event: Event::ResetBySocket, segment, ..statement.clone() })
+    Some(Statement { event: KernelEvent::ResetBySocket, segment, ..statement.clone() })
 }
 
 #[cfg(test)]

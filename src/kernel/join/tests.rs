@@ -38,10 +38,10 @@ fn ends(segment: Segment, source: SocketAddr, destination: SocketAddr) -> Segmen
 
 /// What the kernel says of it.
 fn dropped(segment: &Segment, micros: i64) -> Statement {
-    said(Event::Dropped, segment, micros)
+    said(KernelEvent::Dropped, segment, micros)
 }
 
-fn said(event: Event, segment: &Segment, micros: i64) -> Statement {
+fn said(event: KernelEvent, segment: &Segment, micros: i64) -> Statement {
     Statement {
         event,
         time: at(micros),
@@ -134,7 +134,7 @@ fn statements_count_only_for_the_packets_that_all_of_them_fit() {
     // The queue was full for one of them only.
     let at = |n: usize, accept| {
         let queues = Some(Queues { accept, limit: 4, ..Queues::default() });
-        Statement { queues, ..said(Event::AtListener, &two[n], 5) }
+        Statement { queues, ..said(KernelEvent::AtListener, &two[n], 5) }
     };
     assert_eq!(join(&two[..2], &[at(0, 4), at(1, 5)]).0, [0; 0]);
     assert_eq!(join(&two[..2], &[at(0, 5), at(1, 5)]).0, [1, 1, 2, 2]);
@@ -160,8 +160,8 @@ fn the_answer_to_one_client_is_not_that_to_another() {
         ip_id: 0,
         ..ends(segment(3, 8), SERVER.parse().unwrap(), "192.0.2.2:40000".parse().unwrap())
     };
-    assert_eq!(join(&[one, other, rst], &[said(Event::Reset, &one, 5)]).0, [1]);
-    assert_eq!(join(&[one, other, rst], &[said(Event::Reset, &other, 5)]).0, [2, 3]);
+    assert_eq!(join(&[one, other, rst], &[said(KernelEvent::Reset, &one, 5)]).0, [1]);
+    assert_eq!(join(&[one, other, rst], &[said(KernelEvent::Reset, &other, 5)]).0, [2, 3]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_segment_answered_by_a_reset_and_the_reset_are_both_judged() {
         ip_id: 0,
         ..ends(segment(2, 8), SERVER.parse().unwrap(), CLIENT.parse().unwrap())
     };
-    let refused = said(Event::Reset, &syn, 5);
+    let refused = said(KernelEvent::Reset, &syn, 5);
     let mut joiner = Joiner::default();
     joiner.observe(vec![syn, rst]);
     joiner.add_statements([refused]);

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{Backing, Issued, IssuedChange, IssuedKey};
+use super::{Backing, IssuedChange, IssuedFindings, IssuedKey};
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::registry;
 use crate::detect::spec::Property;
-use crate::live::witness::Judged;
+use crate::live::witness::RemainingFindings;
 use crate::model::Kind;
 
 /// What the detectors and the kernel say at one moment.
-pub(super) struct Round {
+pub(super) struct LookResults {
     keys: HashSet<IssuedKey>,
     /// Those of them that the kernel confirms now.
     confirmed: HashSet<IssuedKey>,
@@ -19,8 +19,8 @@ pub(super) struct Round {
     explained: HashSet<PacketId>,
 }
 
-impl Round {
-    pub(super) fn of(judged: &Judged) -> Round {
+impl LookResults {
+    pub(super) fn of(judged: &RemainingFindings) -> LookResults {
         let keys = judged.drafts.iter().map(|(draft, _)| IssuedKey::of(draft)).collect();
         let confirmed: HashSet<IssuedKey> =
             judged.confirmed.iter().map(|place| IssuedKey::from_parts(*place)).collect();
@@ -31,7 +31,7 @@ impl Round {
                 _ => None,
             })
             .collect();
-        Round { keys, confirmed, explained }
+        LookResults { keys, confirmed, explained }
     }
 
     /// Whether the kernel confirms this finding now.
@@ -56,7 +56,7 @@ fn explains_set_up(kind: Kind) -> bool {
     spec.has(Property::ExplainsHandshake) || spec.has(Property::PreventsSetUp)
 }
 
-impl Issued {
+impl IssuedFindings {
     /// Whether the kernel has confirmed this finding before.
     pub(in crate::live) fn is_confirmed(&self, draft: &Draft) -> bool {
         let key = IssuedKey::of(draft);
@@ -68,7 +68,7 @@ impl Issued {
     pub(super) fn is_overruled(
         &self,
         key: IssuedKey,
-        round: &Round,
+        round: &LookResults,
         present: &mut HashSet<IssuedKey>,
     ) -> bool {
         let standing = self.standing(key);

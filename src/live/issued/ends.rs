@@ -20,9 +20,9 @@ fn ends(draft: &Draft) -> Option<FindingIdentity> {
 
 /// The numbers of such findings.
 #[derive(Default)]
-pub(super) struct ByEnds(HashMap<FindingIdentity, u64>);
+pub(super) struct IdentityIndex(HashMap<FindingIdentity, u64>);
 
-impl ByEnds {
+impl IdentityIndex {
     /// The number of the same finding, told already of another connection.
     pub(super) fn number(&self, draft: &Draft) -> Option<u64> {
         self.0.get(&ends(draft)?).copied()

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::live::event::Event;
-use crate::live::state::{Listener, State};
+use crate::live::event::LiveEvent;
+use crate::live::state::{ListenerState, WatchState};
 use crate::model::Kind;
 use crate::report::terminal::sanitize;
 
@@ -20,7 +20,7 @@ pub(super) const OTHER: &str = "other";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     /// The latest state.
-    pub state: State,
+    pub state: WatchState,
     /// Findings opened, by kind and label of the listener.
     pub findings: BTreeMap<(Kind, String), u64>,
     /// Findings withdrawn.
@@ -41,14 +41,14 @@ pub(super) struct Book {
 
 impl Book {
     /// Updates all metrics from the current state and the events since the last call.
-    pub fn note(&mut self, state: &State, events: &[Event]) {
+    pub fn note(&mut self, state: &WatchState, events: &[LiveEvent]) {
         self.state = state.clone();
         // The name of an interface must not control the terminal that shows the page.
         for interface in &mut self.state.interfaces {
             interface.name = sanitize(&interface.name).into_owned();
         }
         // Sockets of this host come first: of servers seen on the wire there may be any number.
-        let (own, seen): (Vec<&Listener>, Vec<&Listener>) =
+        let (own, seen): (Vec<&ListenerState>, Vec<&ListenerState>) =
             state.listeners.iter().partition(|listener| listener.limit.is_some());
         for listener in own.into_iter().chain(seen) {
             if self.labelled.len() < MOST_LISTENERS {
@@ -65,16 +65,16 @@ impl Book {
         self.dropped.retain(|inode, _| there.contains(inode));
         for event in events {
             match event {
-                Event::Opened { finding, .. } => {
+                LiveEvent::Opened { finding, .. } => {
                     let listener = self.label(finding.server);
                     *self.findings.entry((finding.kind, listener)).or_default() += 1;
                 }
-                Event::Withdrawn { .. } => self.withdrawn += 1,
-                Event::Closed { incident, .. } => *self.closed.entry(incident.kind).or_default() += 1,
-                Event::CounterOnly { counter, rose, .. } => {
+                LiveEvent::Withdrawn { .. } => self.withdrawn += 1,
+                LiveEvent::Closed { incident, .. } => *self.closed.entry(incident.kind).or_default() += 1,
+                LiveEvent::CounterOnly { counter, rose, .. } => {
                     *self.unexplained.entry(counter.clone()).or_default() += rose;
                 }
-                Event::Warning { .. } => self.warnings += 1,
+                LiveEvent::Warning { .. } => self.warnings += 1,
                 _ => {}
             }
         }
@@ -84,7 +84,7 @@ impl Book {
     /// without a known listener may be anybody's, and is no label.
     pub fn label(&self, server: Option<SocketAddr>) -> String {
         let Some(address) = server else { return NONE.to_owned() };
-        let takes = |listener: &&Listener| {
+        let takes = |listener: &&ListenerState| {
             let at = listener.address;
             let any = at.ip().is_unspecified() && at.port() == address.port();
             // One at `::` takes IPv4, too, unless it says otherwise.

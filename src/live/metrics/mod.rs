@@ -21,29 +21,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::book::Book;
 pub use self::book::MOST_LISTENERS;
 use self::server::Server;
-use super::event::Event;
+use super::event::LiveEvent;
 use super::output::{Next, Output};
-use super::state::State;
+use super::state::WatchState;
 
 /// Metrics that are being served.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct LiveMetrics {
     book: Arc<Mutex<Book>>,
     server: Server,
 }
 
-impl Metrics {
+impl LiveMetrics {
     /// Serves metrics at `address` until it is dropped.
     ///
     /// # Errors
     /// An address that is not this host's, is in use, or may not be used.
-    pub fn serve(address: SocketAddr) -> io::Result<Metrics> {
+    pub fn serve(address: SocketAddr) -> io::Result<LiveMetrics> {
         let listener = TcpListener::bind(address)?;
         let book = Arc::new(Mutex::new(Book::default()));
         let read = Arc::clone(&book);
         let page = move || text::page(&read.lock().unwrap_or_else(PoisonError::into_inner));
         let server = Server::start(listener, Arc::new(page))?;
-        Ok(Metrics { book, server })
+        Ok(LiveMetrics { book, server })
     }
 
     /// Where they are served: the port that was given where 0 was asked for.
@@ -52,13 +52,13 @@ impl Metrics {
     }
 
     /// Updates all metrics from the current state and the events since the last call.
-    pub fn note(&self, state: &State, events: &[Event]) {
+    pub fn note(&self, state: &WatchState, events: &[LiveEvent]) {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).note(state, events);
     }
 }
 
-impl Output for Metrics {
-    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next> {
+impl Output for LiveMetrics {
+    fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
         self.note(state, events);
         Ok(Next::Go)
     }

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What makes the page.
-type Page = Arc<dyn Fn() -> String + Send + Sync>;
+type PageSource = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves `page` on `listener`.
-    pub fn start(listener: TcpListener, page: Page) -> io::Result<Server> {
+    pub fn start(listener: TcpListener, page: PageSource) -> io::Result<Server> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let ending = Arc::new(AtomicBool::new(false));
@@ -68,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
+fn accept(listener: &TcpListener, page: &PageSource, ending: &AtomicBool) {
     let clients = Clients::default();
     let mut next = 0;
     while !ending.load(Ordering::SeqCst) {
@@ -77,7 +77,7 @@ fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
             continue;
         };
         next += 1;
-        let Some(place) = Place::claim(&clients, next, &stream) else { continue };
+        let Some(place) = ClientSlot::claim(&clients, next, &stream) else { continue };
         let page = Arc::clone(page);
         // Where no thread can be had, the client is hung up on.
         let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
@@ -116,11 +116,11 @@ impl Clients {
 }
 
 /// A client's place among those that are served.
-struct Place(Clients, u64);
+struct ClientSlot(Clients, u64);
 
-impl Place {
+impl ClientSlot {
     /// Claims a slot. When all are taken, the oldest client's connection is closed and its thread ends.
-    fn claim(clients: &Clients, number: u64, stream: &TcpStream) -> Option<Place> {
+    fn claim(clients: &Clients, number: u64, stream: &TcpStream) -> Option<ClientSlot> {
         let handle = stream.try_clone().ok()?;
         let mut all = clients.lock();
         while all.len() >= MOST_CLIENTS {
@@ -130,18 +130,18 @@ impl Place {
         }
         all.push_back((number, handle));
         drop(all);
-        Some(Place(clients.clone(), number))
+        Some(ClientSlot(clients.clone(), number))
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         self.0.lock().retain(|(number, _)| *number != self.1);
     }
 }
 
 /// One request, one answer.
-fn serve(mut stream: TcpStream, page: &Page) -> io::Result<()> {
+fn serve(mut stream: TcpStream, page: &PageSource) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let answer = match read_head(&mut stream)? {
         Some(head) => answer(&head, page),
@@ -187,7 +187,7 @@ fn left(until: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-fn answer(head: &[u8], page: &Page) -> String {
+fn answer(head: &[u8], page: &PageSource) -> String {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     if !matches!(request.parse(head), Ok(httparse::Status::Complete(_))) {

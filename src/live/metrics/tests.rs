@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::server::{MOST_CLIENTS, PATIENCE};
 use super::*;
 use crate::live::samples;
-use crate::live::state::{Interface, Listener};
+use crate::live::state::{InterfaceState, ListenerState};
 
 /// A metric family, read from text.
 #[derive(Debug, Default)]
@@ -110,11 +110,11 @@ fn value(families: &BTreeMap<String, Family>, family: &str, labels: &[(&str, &st
     families[family].samples.iter().find(|(_, all, _)| has(all)).map(|(.., value)| *value)
 }
 
-fn opened(state: &State) -> Vec<Event> {
+fn opened(state: &WatchState) -> Vec<LiveEvent> {
     let of = |watched: &crate::live::state::Watched| {
         let incident = watched.incident.id.clone();
         let all = watched.examples.iter().cloned();
-        all.map(|finding| Event::Opened {
+        all.map(|finding| LiveEvent::Opened {
             at: String::new(),
             incident: incident.clone(),
             finding: finding.into(),
@@ -124,7 +124,7 @@ fn opened(state: &State) -> Vec<Event> {
     state.incidents.iter().flat_map(of).collect()
 }
 
-fn page(state: &State, events: &[Event]) -> BTreeMap<String, Family> {
+fn page(state: &WatchState, events: &[LiveEvent]) -> BTreeMap<String, Family> {
     let mut book = Book::default();
     book.note(state, events);
     parse(&text::page(&book))
@@ -165,14 +165,14 @@ fn what_the_page_says_is_what_is_known() {
     state.total.attempts = 86_400;
     state.interfaces[0].dropped_by_interface = 7;
     let more = [
-        Event::CounterOnly {
+        LiveEvent::CounterOnly {
             at: String::new(),
             counter: "TcpExtListenDrops".into(),
             rose: 12,
             listeners: vec![],
             refused: vec![],
         },
-        Event::Warning { at: String::new(), text: "a".into() },
+        LiveEvent::Warning { at: String::new(), text: "a".into() },
     ];
     let page = page(&state, &[opened(&state), more.into()].concat());
     let listener = [("listener", "10.0.0.5:8080")];
@@ -209,9 +209,9 @@ fn a_scan_makes_no_more_series_than_the_limit() {
     let mut events = Vec::new();
     for port in 1..=5_000u16 {
         let server: SocketAddr = format!("203.0.113.9:{port}").parse().unwrap();
-        state.listeners.push(Listener { address: server, limit: None, ..state.listeners[0].clone() });
+        state.listeners.push(ListenerState { address: server, limit: None, ..state.listeners[0].clone() });
         let finding = crate::model::Finding { server: Some(server), ..template.clone() };
-        events.push(Event::Opened { at: String::new(), incident: "i".into(), finding: finding.into() });
+        events.push(LiveEvent::Opened { at: String::new(), incident: "i".into(), finding: finding.into() });
     }
     let page = page(&state, &events);
     let labels: BTreeSet<&String> =
@@ -241,20 +241,20 @@ fn no_label_is_a_clients_address() {
 fn hostile_names_stay_inside_their_label() {
     let name = "e\"} 1\nsynscope_evil\u{1b}[31m 1\\";
     let written = "e\"} 1\\x0asynscope_evil\\x1b[31m 1\\";
-    let state = State {
-        interfaces: vec![Interface { name: name.to_owned(), packets: 5, ..Interface::default() }],
-        ..State::default()
+    let state = WatchState {
+        interfaces: vec![InterfaceState { name: name.to_owned(), packets: 5, ..InterfaceState::default() }],
+        ..WatchState::default()
     };
     assert_eq!(value(&page(&state, &[]), "synscope_packets", &[("interface", written)]), Some(5.0));
 }
 
-fn serving() -> Metrics {
-    let metrics = Metrics::serve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+fn serving() -> LiveMetrics {
+    let metrics = LiveMetrics::serve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     metrics.note(&samples::overflow(), &[]);
     metrics
 }
 
-fn ask(metrics: &Metrics, request: &str) -> String {
+fn ask(metrics: &LiveMetrics, request: &str) -> String {
     let mut stream = TcpStream::connect(metrics.address()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();

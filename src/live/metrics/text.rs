@@ -11,12 +11,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::book::{Book, OTHER};
-use crate::live::state::Listener;
+use crate::live::state::ListenerState;
 
 /// The page.
 pub(super) fn page(book: &Book) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Page(book.clone())));
+    registry.register_collector(Box::new(MetricsPage(book.clone())));
     let mut text = String::new();
     // Writing to a `String` does not fail.
     let _ = encode(&mut text, &registry);
@@ -24,14 +24,14 @@ pub(super) fn page(book: &Book) -> String {
 }
 
 #[derive(Debug)]
-struct Page(Book);
+struct MetricsPage(Book);
 
 /// Names and values of labels.
 type Labels<'l> = Vec<(&'static str, &'l str)>;
 
-struct Writer<'e>(DescriptorEncoder<'e>);
+struct MetricsWriter<'e>(DescriptorEncoder<'e>);
 
-impl Writer<'_> {
+impl MetricsWriter<'_> {
     /// A counter; `name` without `_total`.
     fn counters<'l, V: EncodeCounterValue>(
         &mut self,
@@ -70,9 +70,9 @@ impl Writer<'_> {
     }
 }
 
-impl Collector for Page {
+impl Collector for MetricsPage {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Writer(encoder);
+        let mut out = MetricsWriter(encoder);
         let state = &self.0.state;
         out.0
             .encode_descriptor("synscope_build", "The program that is watching.", None, MetricType::Info)?
@@ -133,8 +133,8 @@ impl Collector for Page {
     }
 }
 
-impl Page {
-    fn connections(&self, out: &mut Writer<'_>) -> fmt::Result {
+impl MetricsPage {
+    fn connections(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let state = &self.0.state;
         out.counters("synscope_segments", "TCP segments taken in.", [(vec![], state.total.segments)])?;
         out.counters(
@@ -151,7 +151,7 @@ impl Page {
         )
     }
 
-    fn findings(&self, out: &mut Writer<'_>) -> fmt::Result {
+    fn findings(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let by_kind_and_listener = self.0.findings.iter().map(|((kind, listener), count)| {
             (vec![("kind", kind.name()), ("listener", listener.as_str())], *count)
         });
@@ -186,14 +186,14 @@ impl Page {
         )
     }
 
-    fn listeners(&self, out: &mut Writer<'_>) -> fmt::Result {
+    fn listeners(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let listeners = &self.0.state.listeners;
         out.gauges("synscope_listeners", "Listeners known.", None, [(vec![], listeners.len() as u64)])?;
         for (name, help, pick) in [
             (
                 "synscope_accept_queue_length",
                 "Connections that wait to be accepted.",
-                (|listener| listener.queue) as fn(&Listener) -> Option<u32>,
+                (|listener| listener.queue) as fn(&ListenerState) -> Option<u32>,
             ),
             ("synscope_accept_queue_limit", "How many may wait; one more fits.", |listener| listener.limit),
             (
@@ -227,8 +227,8 @@ impl Page {
     }
 
     /// What the sockets of each listener do now.
-    fn states(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let own: BTreeMap<String, &Listener> = self
+    fn states(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
+        let own: BTreeMap<String, &ListenerState> = self
             .0
             .state
             .listeners
@@ -264,7 +264,7 @@ impl Page {
         )
     }
 
-    fn memory(&self, out: &mut Writer<'_>) -> fmt::Result {
+    fn memory(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let (used, budget) = self.0.state.memory;
         out.gauges("synscope_tables", "Memory of the tables.", Some(Unit::Bytes), [(vec![], used)])?;
         out.gauges(
@@ -283,7 +283,7 @@ impl Page {
 }
 
 /// The label of one of several sockets that share an address by `SO_REUSEPORT`, the worst first; empty for one alone.
-fn socket(listener: &Listener) -> String {
+fn socket(listener: &ListenerState) -> String {
     listener.of_several.map(|(n, _)| n.to_string()).unwrap_or_default()
 }
 

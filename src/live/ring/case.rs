@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
-use crate::extract::{Around, ends};
+use crate::extract::{ContextPackets, ends};
 use crate::model::{Finding, Incident, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -31,9 +31,9 @@ pub(super) struct Saved {
 pub(super) struct Case {
     pub id: String,
     /// Everything of these listeners.
-    listeners: Around,
+    listeners: ContextPackets,
     /// What the findings are about.
-    connections: Around,
+    connections: ContextPackets,
     comments: HashMap<PacketId, Vec<String>>,
     findings: HashSet<String>,
     from: Timestamp,
@@ -54,8 +54,8 @@ impl Case {
     pub fn new(id: &str) -> Case {
         Case {
             id: id.to_owned(),
-            listeners: Around::default(),
-            connections: Around::default(),
+            listeners: ContextPackets::default(),
+            connections: ContextPackets::default(),
             comments: HashMap::new(),
             findings: HashSet::new(),
             from: Timestamp::MAX,
@@ -135,11 +135,11 @@ impl Case {
 
     /// Whether a packet is of one of the listeners, in the time of the incident.
     pub fn around(&self, packet: &Packet<'_>) -> bool {
-        self.timely(packet) && (self.listeners.has(packet) || self.narrowly(packet))
+        self.timely(packet) && (self.listeners.has(packet) || self.matches_findings(packet))
     }
 
     /// Whether a packet is of what the findings are about.
-    pub fn narrowly(&self, packet: &Packet<'_>) -> bool {
+    pub fn matches_findings(&self, packet: &Packet<'_>) -> bool {
         self.comments.contains_key(&packet.id) || self.timely(packet) && self.connections.has(packet)
     }
 

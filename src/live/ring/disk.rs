@@ -18,9 +18,9 @@ pub(super) trait Disk: Send + 'static {
 
 /// That of this host.
 #[derive(Debug)]
-pub(super) struct Local;
+pub(super) struct LocalDisk;
 
-impl Disk for Local {
+impl Disk for LocalDisk {
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.append(true).create_new(true);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::case::{Case, Saved};
 use super::disk::Disk;
-use super::names::Names;
-use super::{Place, Shape, piece};
-use crate::live::event::Event;
+use super::names::RingFileNames;
+use super::{RingInterface, RingSize, piece};
+use crate::live::event::LiveEvent;
 use crate::model::{Incident, Severity};
 use crate::report::pcapng;
 use crate::report::terminal::{counted, grouped};
@@ -32,11 +32,11 @@ const MOST_NAMESAKES: u32 = 100;
 
 /// A run of whole blocks.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct BlockRun {
     /// The blocks.
     pub bytes: Vec<u8>,
     /// All interfaces that have been described so far, in `bytes` or before.
-    pub places: Arc<Vec<Place>>,
+    pub places: Arc<Vec<RingInterface>>,
     /// How many of them a file must have before these blocks.
     pub before: usize,
     /// Packets in it.
@@ -47,7 +47,7 @@ pub(super) struct Run {
 
 /// One file.
 #[derive(Debug)]
-struct Piece {
+struct SavedPiece {
     number: u64,
     path: PathBuf,
     bytes: u64,
@@ -60,21 +60,21 @@ struct Piece {
 /// Everything about the files.
 pub(super) struct Keeper<D: Disk> {
     disk: D,
-    names: Names,
-    shape: Shape,
+    names: RingFileNames,
+    shape: RingSize,
     /// Names of the interfaces watched.
     interfaces: Vec<String>,
     /// The interfaces of the files.
-    places: Arc<Vec<Place>>,
+    places: Arc<Vec<RingInterface>>,
     /// Oldest first; the last one is being written if `file` is there.
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<SavedPiece>,
     file: Option<File>,
     next: u64,
     cases: BTreeMap<String, Case>,
     /// Evidence that was saved, oldest first.
-    saved: VecDeque<Evidence>,
+    saved: VecDeque<SavedEvidence>,
     /// Since when nothing can be written, and how many packets are missing for it.
-    failing: Option<Failing>,
+    failing: Option<DiskFailure>,
     rest: Duration,
     thinned: bool,
     troubles: Vec<String>,
@@ -82,14 +82,14 @@ pub(super) struct Keeper<D: Disk> {
 
 /// Evidence that was saved.
 #[derive(Debug)]
-struct Evidence {
+struct SavedEvidence {
     path: PathBuf,
     bytes: u64,
     severity: Severity,
 }
 
 #[derive(Debug)]
-struct Failing {
+struct DiskFailure {
     again: Instant,
     lost: u64,
 }
@@ -99,11 +99,16 @@ impl<D: Disk> Keeper<D> {
     ///
     /// # Errors
     /// A folder that cannot be read or written.
-    pub fn new(disk: D, names: Names, shape: Shape, interfaces: &[String]) -> io::Result<Keeper<D>> {
-        let pieces: VecDeque<Piece> = names
+    pub fn new(
+        disk: D,
+        names: RingFileNames,
+        shape: RingSize,
+        interfaces: &[String],
+    ) -> io::Result<Keeper<D>> {
+        let pieces: VecDeque<SavedPiece> = names
             .earlier()?
             .into_iter()
-            .map(|(number, path, bytes)| Piece { number, path, bytes, described: 0, times: None })
+            .map(|(number, path, bytes)| SavedPiece { number, path, bytes, described: 0, times: None })
             .collect();
         let next = pieces.back().map_or(1, |piece| piece.number + 1);
         let mut keeper = Keeper {
@@ -128,12 +133,12 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Messages for the user since the last call.
-    pub fn take_troubles(&mut self) -> Vec<String> {
+    pub fn drain_messages(&mut self) -> Vec<String> {
         std::mem::take(&mut self.troubles)
     }
 
     /// Writes a run.
-    pub fn write(&mut self, run: &Run) {
+    pub fn write(&mut self, run: &BlockRun) {
         if let Some(failing) = self.failing.as_mut().filter(|failing| Instant::now() < failing.again) {
             failing.lost += run.packets;
             return;
@@ -160,17 +165,17 @@ impl<D: Disk> Keeper<D> {
                             "{}: cannot be written ({error}). The watch continues without it and tries again every second",
                             path.display()
                         ));
-                        self.failing = Some(Failing { again, lost: run.packets });
+                        self.failing = Some(DiskFailure { again, lost: run.packets });
                     }
                 }
             }
         }
     }
 
-    fn try_write(&mut self, run: &Run) -> io::Result<()> {
+    fn try_write(&mut self, run: &BlockRun) -> io::Result<()> {
         self.places = Arc::clone(&run.places);
         let length = run.bytes.len() as u64;
-        let fits = |piece: &Piece| {
+        let fits = |piece: &SavedPiece| {
             // A lost run may have described interfaces: then the following blocks need a file of their own.
             piece.times.is_none() && piece.bytes == 0
                 || piece.described >= run.before && piece.bytes + length <= self.shape.bytes
@@ -277,15 +282,15 @@ impl<D: Disk> Keeper<D> {
                 }
             }
         }
-        self.pieces.push_back(Piece { number: self.next, path, bytes: 0, described: 0, times: None });
+        self.pieces.push_back(SavedPiece { number: self.next, path, bytes: 0, described: 0, times: None });
         self.next += 1;
         Ok(())
     }
 
     /// Records an event, after the packets that it is about.
-    pub fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &LiveEvent) {
         match event {
-            Event::Opened { incident, finding, .. } => {
+            LiveEvent::Opened { incident, finding, .. } => {
                 if !self.cases.contains_key(incident) {
                     if self.cases.len() >= MOST_CASES {
                         return;
@@ -296,13 +301,13 @@ impl<D: Disk> Keeper<D> {
                     case.finding(finding, &self.interfaces);
                 }
             }
-            Event::Updated { was, finding, .. } => {
+            LiveEvent::Updated { was, finding, .. } => {
                 let id = was.as_ref().unwrap_or(&finding.id);
                 if let Some(case) = self.cases.values_mut().find(|case| case.has(id)) {
                     case.finding(finding, &self.interfaces);
                 }
             }
-            Event::Closed { incident, .. } => self.close(incident),
+            LiveEvent::Closed { incident, .. } => self.close(incident),
             _ => {}
         }
     }
@@ -357,7 +362,7 @@ impl<D: Disk> Keeper<D> {
             return;
         }
         let Saved { path, bytes, .. } = saved;
-        self.saved.push_back(Evidence { path, bytes, severity: case.severity });
+        self.saved.push_back(SavedEvidence { path, bytes, severity: case.severity });
         let budget = self.shape.bytes.saturating_mul(self.shape.files as u64);
         let mut removed = 0;
         while self.saved.len() > 1
@@ -430,7 +435,7 @@ impl<D: Disk> Keeper<D> {
         case.cut |= narrow;
         let mut chunk = Vec::new();
         piece::read(from, &places, |interface, packet, comment| {
-            let taken = if narrow { case.narrowly(packet) } else { case.around(packet) };
+            let taken = if narrow { case.matches_findings(packet) } else { case.around(packet) };
             if !taken {
                 return Ok(());
             }
@@ -512,7 +517,7 @@ impl<D: Disk> Keeper<D> {
 }
 
 /// The blocks that begin a file or a part of it.
-fn head(out: &mut Vec<u8>, about: &str, places: &[Place], interfaces: &[String]) {
+fn head(out: &mut Vec<u8>, about: &str, places: &[RingInterface], interfaces: &[String]) {
     pcapng::section_block(out, about);
     for place in places {
         let name = interfaces.get(usize::from(place.capture)).map_or("", String::as_str);

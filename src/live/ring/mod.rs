@@ -25,12 +25,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use self::disk::{Disk, Local};
-use self::keeper::{Keeper, Run};
-use self::names::Names;
-use super::event::Event;
+use self::disk::{Disk, LocalDisk};
+use self::keeper::{BlockRun, Keeper};
+use self::names::RingFileNames;
+use super::event::LiveEvent;
 use super::output::Recorder;
-use super::state::State;
+use super::state::WatchState;
 use crate::capture::{Block, LinkType};
 use crate::decode::segment::PacketId;
 use crate::fault;
@@ -49,27 +49,27 @@ const MOST_FILES: usize = 10_000;
 
 /// How many files, and how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct RingSize {
     /// How many there are at most; at least 2.
     pub files: usize,
     /// How large each may become, bytes; at least 1 MiB.
     pub bytes: u64,
 }
 
-impl Default for Shape {
+impl Default for RingSize {
     /// 8x64MiB.
-    fn default() -> Shape {
-        Shape { files: 8, bytes: 64 << 20 }
+    fn default() -> RingSize {
+        RingSize { files: 8, bytes: 64 << 20 }
     }
 }
 
-impl FromStr for Shape {
+impl FromStr for RingSize {
     type Err = String;
     /// `8x64MiB`.
     ///
     /// # Errors
     /// Anything else, fewer than two files, files smaller than 1 MiB.
-    fn from_str(text: &str) -> Result<Shape, String> {
+    fn from_str(text: &str) -> Result<RingSize, String> {
         let advice = || "write how many files and how large in MiB or GiB, such as 8x64MiB".to_owned();
         let (files, size) = text.trim().split_once(['x', 'X', '*']).ok_or_else(advice)?;
         let files: usize = files.trim().parse().map_err(|_| advice())?;
@@ -86,13 +86,13 @@ impl FromStr for Shape {
         if !(2..=MOST_FILES).contains(&files) || bytes < SMALLEST {
             return Err(format!("a ring has 2 to {MOST_FILES} files of at least 1MiB, such as 8x64MiB"));
         }
-        Ok(Shape { files, bytes })
+        Ok(RingSize { files, bytes })
     }
 }
 
 /// An interface of the files: one of the watch, with the link type of its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct RingInterface {
     /// Its place among the interfaces of the watch.
     capture: u16,
     link: LinkType,
@@ -100,13 +100,13 @@ struct Place {
 
 /// A ring that is being written.
 #[derive(Debug)]
-pub struct Ring {
+pub struct PacketRing {
     /// Names of the interfaces watched.
     interfaces: Vec<String>,
-    places: Arc<Vec<Place>>,
-    queue: Option<SyncSender<Message>>,
+    places: Arc<Vec<RingInterface>>,
+    queue: Option<SyncSender<RingMessage>>,
     /// Events for which there was no room in the queue.
-    late: Vec<Event>,
+    late: Vec<LiveEvent>,
     /// Packets for which there was none, since it was said.
     lost: u64,
     said: Arc<Mutex<Vec<String>>>,
@@ -114,29 +114,29 @@ pub struct Ring {
 }
 
 #[derive(Debug)]
-enum Message {
-    Run(Run),
-    Event(Box<Event>),
+enum RingMessage {
+    Run(BlockRun),
+    Event(Box<LiveEvent>),
 }
 
-impl Ring {
+impl PacketRing {
     /// Begins a ring of `shape`, named after `path`; `interfaces` are the names of those watched, in the order of their
     /// numbers. Files of an earlier run by that name are its oldest.
     ///
     /// # Errors
     /// A folder that cannot be read or written.
-    pub fn create(path: &Path, shape: Shape, interfaces: &[String]) -> io::Result<Ring> {
-        Ring::on(Local, path, shape, interfaces)
+    pub fn create(path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<PacketRing> {
+        PacketRing::on(LocalDisk, path, shape, interfaces)
     }
 
-    fn on(disk: impl Disk, path: &Path, shape: Shape, interfaces: &[String]) -> io::Result<Ring> {
-        let keeper = Keeper::new(disk, Names::new(path)?, shape, interfaces)?;
+    fn on(disk: impl Disk, path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<PacketRing> {
+        let keeper = Keeper::new(disk, RingFileNames::new(path)?, shape, interfaces)?;
         let (queue, messages) = sync_channel(WAITING);
         let said = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&said);
         let thread =
             thread::Builder::new().name("ring".to_owned()).spawn(move || keep(keeper, &messages, &told))?;
-        Ok(Ring {
+        Ok(PacketRing {
             interfaces: interfaces.to_vec(),
             places: Arc::default(),
             queue: Some(queue),
@@ -151,7 +151,7 @@ impl Ring {
     pub fn write_block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
         let mut encoded = Encoded::new(self.places.len());
         for packet in block.packets() {
-            let place = Place { capture: packet.id.capture(), link: packet.link };
+            let place = RingInterface { capture: packet.id.capture(), link: packet.link };
             let known = self.places.iter().position(|known| *known == place);
             let interface = known.unwrap_or_else(|| {
                 let name = self.interfaces.get(usize::from(place.capture)).map_or("", String::as_str);
@@ -180,14 +180,14 @@ impl Ring {
 
     fn enqueue(&mut self, encoded: Encoded) {
         let (Some(times), Some(queue)) = (encoded.times, &self.queue) else { return };
-        let run = Run {
+        let run = BlockRun {
             bytes: encoded.bytes,
             places: Arc::clone(&self.places),
             before: encoded.before,
             packets: encoded.packets,
             times,
         };
-        match queue.try_send(Message::Run(run)) {
+        match queue.try_send(RingMessage::Run(run)) {
             Ok(()) if self.lost > 0 => {
                 let lost = counted(std::mem::take(&mut self.lost), "packet");
                 self.say(format!("the disk was too slow for the ring: {lost} are missing in it"));
@@ -198,16 +198,16 @@ impl Ring {
     }
 
     /// Records events, after the packets that they are about. Never waits for the disk.
-    pub fn note(&mut self, events: &[Event]) {
-        let concerns = |event: &&Event| {
-            matches!(event, Event::Opened { .. } | Event::Updated { .. } | Event::Closed { .. })
+    pub fn note(&mut self, events: &[LiveEvent]) {
+        let concerns = |event: &&LiveEvent| {
+            matches!(event, LiveEvent::Opened { .. } | LiveEvent::Updated { .. } | LiveEvent::Closed { .. })
         };
         self.late.extend(events.iter().filter(concerns).cloned());
         let Some(queue) = &self.queue else { return };
         let mut late = std::mem::take(&mut self.late).into_iter();
         while let Some(event) = late.next() {
-            if let Err(TrySendError::Full(Message::Event(event))) =
-                queue.try_send(Message::Event(event.into()))
+            if let Err(TrySendError::Full(RingMessage::Event(event))) =
+                queue.try_send(RingMessage::Event(event.into()))
             {
                 self.late.push(*event);
                 self.late.extend(late);
@@ -217,7 +217,7 @@ impl Ring {
     }
 
     /// Messages for the user since the last call: a full disk, a slow one, incomplete evidence.
-    pub fn take_troubles(&self) -> Vec<String> {
+    pub fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -231,7 +231,7 @@ impl Ring {
         if let Some(queue) = self.queue.take() {
             for event in std::mem::take(&mut self.late) {
                 // The thread is gone only after a panic, which has been reported.
-                let _ = queue.send(Message::Event(event.into()));
+                let _ = queue.send(RingMessage::Event(event.into()));
             }
         }
         if let Some(thread) = self.thread.take() {
@@ -241,28 +241,28 @@ impl Ring {
             let lost = counted(std::mem::take(&mut self.lost), "packet");
             self.say(format!("the disk was too slow for the ring: {lost} are missing in it"));
         }
-        self.take_troubles()
+        self.take_messages()
     }
 }
 
-impl Recorder for Ring {
+impl Recorder for PacketRing {
     fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
         self.write_block(block, comment);
     }
 
-    fn tick(&mut self, _: &State, events: &[Event]) -> Vec<String> {
+    fn tick(&mut self, _: &WatchState, events: &[LiveEvent]) -> Vec<String> {
         self.note(events);
-        self.take_troubles()
+        self.take_messages()
     }
 
     fn finish(&mut self) -> Vec<String> {
-        Ring::finish(self)
+        PacketRing::finish(self)
     }
 }
 
-impl Drop for Ring {
+impl Drop for PacketRing {
     fn drop(&mut self) {
-        Ring::finish(self);
+        PacketRing::finish(self);
     }
 }
 
@@ -281,9 +281,9 @@ impl Encoded {
 }
 
 /// Writes what comes until nothing more can come.
-fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<Message>, said: &Mutex<Vec<String>>) {
+fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<RingMessage>, said: &Mutex<Vec<String>>) {
     let tell = |keeper: &mut Keeper<D>| {
-        let new = keeper.take_troubles();
+        let new = keeper.drain_messages();
         if !new.is_empty() {
             said.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
         }
@@ -291,8 +291,8 @@ fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<Message>, said: &Mut
     let mut failed = false;
     while let Ok(message) = messages.recv() {
         let kept = fault::contain(|| match message {
-            Message::Run(run) => keeper.write(&run),
-            Message::Event(event) => keeper.note(&event),
+            RingMessage::Run(run) => keeper.write(&run),
+            RingMessage::Event(event) => keeper.note(&event),
         });
         // Said once: it would come with every packet.
         if let Err(fault) = kept

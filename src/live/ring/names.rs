@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What all files of one ring have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(super) struct RingFileNames {
     folder: PathBuf,
     stem: String,
     extension: String,
@@ -15,15 +15,15 @@ pub(super) struct Names {
 /// Digits of a number, so that names sort as numbers do.
 const DIGITS: usize = 6;
 
-impl Names {
+impl RingFileNames {
     /// From the value of `--write`: `/var/tmp/RING.pcapng`.
     ///
     /// # Errors
     /// A path without a file name.
-    pub fn new(path: &Path) -> io::Result<Names> {
+    pub fn new(path: &Path) -> io::Result<RingFileNames> {
         let name = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
         let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "no file name in it");
-        Ok(Names {
+        Ok(RingFileNames {
             folder: path.parent().map(Path::to_owned).filter(|f| f != Path::new("")).unwrap_or(".".into()),
             stem: name(path.file_stem()).ok_or_else(nameless)?,
             extension: name(path.extension()).unwrap_or("pcapng".to_owned()),
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn only_what_the_ring_has_named_is_its_own() {
-        let names = Names::new(Path::new("/tmp/ring.pcapng")).unwrap();
+        let names = RingFileNames::new(Path::new("/tmp/ring.pcapng")).unwrap();
         assert_eq!(names.piece(17), Path::new("/tmp/ring.000017.pcapng"));
         assert_eq!(names.number("ring.000017.pcapng"), Some(17));
         assert_eq!(names.number("ring.1000017.pcapng"), Some(1_000_017));
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn an_incident_names_no_other_folder() {
-        let names = Names::new(Path::new("ring")).unwrap();
+        let names = RingFileNames::new(Path::new("ring")).unwrap();
         assert_eq!(names.evidence("../../etc/x", 0), Path::new("./ring.______etc_x.pcapng"));
         assert_eq!(names.evidence("half-close-1a2b", 1), Path::new("./ring.half-close-1a2b-2.pcapng"));
-        assert!(Names::new(Path::new("/")).is_err());
+        assert!(RingFileNames::new(Path::new("/")).is_err());
     }
 }

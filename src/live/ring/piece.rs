@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pcap_parser::pcapng::parse_enhancedpacketblock_le;
 
-use super::Place;
+use super::RingInterface;
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
 use crate::report::pcapng::{EPB_PACKETID, OPT_COMMENT};
@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 1 << 22;
 /// What the file or `each` says.
 pub(super) fn read(
     path: &Path,
-    places: &[Place],
+    places: &[RingInterface],
     mut each: impl FnMut(u32, &Packet<'_>, Option<&str>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);

@@ -58,18 +58,19 @@ fn block(first: u64, frames: &[Vec<u8>]) -> Block {
 
 struct Bench {
     folder: TempDir,
-    ring: Ring,
+    ring: PacketRing,
     next: u64,
 }
 
 impl Bench {
-    fn new(shape: Shape) -> Bench {
-        Bench::on(Local, shape)
+    fn new(shape: RingSize) -> Bench {
+        Bench::on(LocalDisk, shape)
     }
 
-    fn on(disk: impl Disk, shape: Shape) -> Bench {
+    fn on(disk: impl Disk, shape: RingSize) -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let ring = Ring::on(disk, &folder.path().join("ring.pcapng"), shape, &["eth0".to_owned()]).unwrap();
+        let ring =
+            PacketRing::on(disk, &folder.path().join("ring.pcapng"), shape, &["eth0".to_owned()]).unwrap();
         Bench { folder, ring, next: 1 }
     }
 
@@ -139,17 +140,17 @@ fn example() -> (Finding, Incident) {
     (finding, incident)
 }
 
-fn opened(finding: &Finding, incident: &Incident) -> Event {
-    Event::Opened { at: String::new(), incident: incident.id.clone(), finding: finding.clone().into() }
+fn opened(finding: &Finding, incident: &Incident) -> LiveEvent {
+    LiveEvent::Opened { at: String::new(), incident: incident.id.clone(), finding: finding.clone().into() }
 }
 
-fn closed(incident: &Incident) -> Event {
-    Event::Closed { at: String::new(), incident: incident.clone().into() }
+fn closed(incident: &Incident) -> LiveEvent {
+    LiveEvent::Closed { at: String::new(), incident: incident.clone().into() }
 }
 
 #[test]
 fn the_ring_keeps_to_its_shape() {
-    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 3, bytes: MIB });
     bench.fill(6 * MIB);
     assert_eq!(bench.ring.finish(), [""; 0]);
     let files = bench.files();
@@ -169,13 +170,13 @@ fn the_ring_keeps_to_its_shape() {
 
 #[test]
 fn a_restart_goes_on_where_the_last_run_ended() {
-    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 3, bytes: MIB });
     bench.fill(2 * MIB);
     bench.ring.finish();
     let before = bench.files();
     File::create(bench.path("ring.notes.pcapng")).unwrap();
     let path = bench.path("ring.pcapng");
-    bench.ring = Ring::create(&path, Shape { files: 3, bytes: MIB }, &["eth0".to_owned()]).unwrap();
+    bench.ring = PacketRing::create(&path, RingSize { files: 3, bytes: MIB }, &["eth0".to_owned()]).unwrap();
     bench.fill(10);
     bench.ring.finish();
     let after = bench.files();
@@ -185,7 +186,7 @@ fn a_restart_goes_on_where_the_last_run_ended() {
 
 #[test]
 fn interfaces_are_described_in_every_file() {
-    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 4, bytes: MIB });
     let other = |number: u64| {
         let mut other = Block::default();
         let data = frame(CLIENT, SERVER, 0);
@@ -207,7 +208,8 @@ fn interfaces_are_described_in_every_file() {
     bench.ring.write_block(&other(2), &|_| None);
     bench.ring.finish();
     let last = bench.files().pop().unwrap();
-    let places = [Place { capture: 0, link: ETHERNET }, Place { capture: 1, link: LinkType(113) }];
+    let places =
+        [RingInterface { capture: 0, link: ETHERNET }, RingInterface { capture: 1, link: LinkType(113) }];
     let mut links = Vec::new();
     piece::read(&bench.path(&last), &places, |_, packet, _| {
         links.push((packet.link, packet.id.number(), packet.original_length));
@@ -221,7 +223,7 @@ fn interfaces_are_described_in_every_file() {
 /// What a process that was killed in the middle of a write leaves.
 #[test]
 fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
-    let mut bench = Bench::new(Shape { files: 2, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 2, bytes: MIB });
     bench.write(&[frame(CLIENT, SERVER, 3), frame(SERVER, CLIENT, 0), frame(CLIENT, SERVER, 40)]);
     bench.ring.finish();
     let whole = fs::read(bench.path("ring.000001.pcapng")).unwrap();
@@ -235,7 +237,7 @@ fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
         let clean = complete || length == whole.len() - last;
         assert_eq!(damage.is_none(), clean, "{length} of {}: {damage:?}", whole.len());
         let mut seen = 0;
-        piece::read(&cut, &[Place { capture: 0, link: ETHERNET }], |_, _, _| {
+        piece::read(&cut, &[RingInterface { capture: 0, link: ETHERNET }], |_, _, _| {
             seen += 1;
             Ok(())
         })
@@ -246,7 +248,7 @@ fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
 
 #[test]
 fn evidence_is_what_the_listener_did_with_comments() {
-    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 4, bytes: MIB });
     bench.fill(MIB);
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident), closed(&incident)]);
@@ -268,7 +270,7 @@ fn evidence_is_what_the_listener_did_with_comments() {
 
 #[test]
 fn comments_stand_in_the_ring_and_in_the_evidence() {
-    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 4, bytes: MIB });
     let said = "synscope kernel: dropped TCP_LISTEN_OVERFLOW tcp_v4_rcv";
     let frames: Vec<Vec<u8>> = (0..110).map(|_| frame(CLIENT, SERVER, 0)).collect();
     let comment = |packet: PacketId| (packet.number() == 102).then(|| said.to_owned());
@@ -288,7 +290,7 @@ fn comments_stand_in_the_ring_and_in_the_evidence() {
 
 #[test]
 fn evidence_is_saved_before_the_ring_overwrites_it() {
-    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 3, bytes: MIB });
     bench.fill(MIB / 2);
     let (finding, mut incident) = example();
     bench.ring.note(&[opened(&finding, &incident)]);
@@ -306,7 +308,7 @@ fn evidence_is_saved_before_the_ring_overwrites_it() {
 
 #[test]
 fn evidence_of_a_busy_listener_is_narrowed_and_that_is_said() {
-    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 4, bytes: MIB });
     let busy: Vec<Vec<u8>> =
         (0..3_000u16).map(|n| frame((CLIENT.0, 50_000 + n % 9_000), SERVER, 900)).collect();
     bench.write(&[frame(CLIENT, SERVER, 900)]);
@@ -322,7 +324,7 @@ fn evidence_of_a_busy_listener_is_narrowed_and_that_is_said() {
 
 #[test]
 fn an_open_incident_is_saved_at_the_end() {
-    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let mut bench = Bench::new(RingSize { files: 4, bytes: MIB });
     bench.fill(MIB / 4);
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident)]);
@@ -337,7 +339,7 @@ struct Tiny {
 
 impl Disk for Tiny {
     fn create(&self, path: &Path) -> io::Result<File> {
-        Local.create(path)
+        LocalDisk.create(path)
     }
 
     fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -345,25 +347,25 @@ impl Disk for Tiny {
         let fits = left.min(bytes.len() as u64);
         self.left.fetch_sub(fits, Ordering::SeqCst);
         // A full disk still takes part of a block.
-        Local.append(file, &bytes[..fits as usize])?;
+        LocalDisk.append(file, &bytes[..fits as usize])?;
         if fits < bytes.len() as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn truncate(&self, file: &mut File, length: u64) -> io::Result<()> {
         self.left.fetch_add(file.metadata()?.len() - length, Ordering::SeqCst);
-        Local.truncate(file, length)
+        LocalDisk.truncate(file, length)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.left.fetch_add(fs::metadata(path)?.len(), Ordering::SeqCst);
-        Local.remove(path)
+        LocalDisk.remove(path)
     }
 }
 
 #[test]
 fn a_full_disk_makes_the_ring_smaller_and_is_said_once() {
     let left = Arc::new(AtomicU64::new(5 * MIB / 2));
-    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, bytes: MIB });
+    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, RingSize { files: 8, bytes: MIB });
     bench.fill(8 * MIB);
     let said = bench.ring.finish();
     assert!(said.len() == 1 && said[0].contains("holds less than it should"), "{said:?}");
@@ -379,12 +381,12 @@ fn a_full_disk_makes_the_ring_smaller_and_is_said_once() {
 #[test]
 fn a_disk_without_any_room_is_survived_and_writing_is_taken_up_again() {
     let left = Arc::new(AtomicU64::new(10_000));
-    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, bytes: MIB });
+    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, RingSize { files: 8, bytes: MIB });
     bench.fill(MIB / 4);
     let until = Instant::now() + Duration::from_secs(10);
     let mut said = Vec::new();
     while said.is_empty() && Instant::now() < until {
-        said = bench.ring.take_troubles();
+        said = bench.ring.take_messages();
     }
     assert!(said.len() == 1 && said[0].contains("cannot be written"), "{said:?}");
     left.store(100 * MIB, Ordering::SeqCst);
@@ -399,15 +401,16 @@ fn a_disk_without_any_room_is_survived_and_writing_is_taken_up_again() {
 
 #[test]
 fn a_folder_that_is_not_there_is_an_error_at_once() {
-    let error = Ring::create(Path::new("/nonexistent/ring.pcapng"), Shape::default(), &[]).unwrap_err();
+    let error =
+        PacketRing::create(Path::new("/nonexistent/ring.pcapng"), RingSize::default(), &[]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn shapes_are_read() {
-    assert_eq!("8x64MiB".parse(), Ok(Shape { files: 8, bytes: 64 * MIB }));
-    assert_eq!("3x1g".parse(), Ok(Shape { files: 3, bytes: 1 << 30 }));
+    assert_eq!("8x64MiB".parse(), Ok(RingSize { files: 8, bytes: 64 * MIB }));
+    assert_eq!("3x1g".parse(), Ok(RingSize { files: 3, bytes: 1 << 30 }));
     for wrong in ["", "8", "8x", "x64MiB", "1x64MiB", "8x64", "8x100kib", "-2x1GiB", "8x99999999999GiB"] {
-        assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        assert!(wrong.parse::<RingSize>().is_err(), "{wrong}");
     }
 }

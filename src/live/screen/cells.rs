@@ -22,20 +22,20 @@ pub(super) fn columns(text: &str) -> usize {
 
 /// Where text stands in its column.
 #[derive(Clone, Copy)]
-pub(super) enum Side {
+pub(super) enum Alignment {
     Left,
     Right,
 }
 
 /// `text`, cleaned, in exactly `width` columns: padded, or its end replaced by `…`.
-pub(super) fn fit(text: &str, width: usize, side: Side) -> String {
+pub(super) fn fit(text: &str, width: usize, side: Alignment) -> String {
     let text = clean(text);
     let used = columns(&text);
     if used <= width {
         let pad = " ".repeat(width - used);
         return match side {
-            Side::Left => text + &pad,
-            Side::Right => pad + &text,
+            Alignment::Left => text + &pad,
+            Alignment::Right => pad + &text,
         };
     }
     padded(head(&text, width.saturating_sub(1)) + if width > 0 { "…" } else { "" }, width)
@@ -45,7 +45,7 @@ pub(super) fn fit(text: &str, width: usize, side: Side) -> String {
 pub(super) fn fit_address(text: &str, width: usize) -> String {
     let text = clean(text);
     if columns(&text) <= width || width < 8 {
-        return fit(&text, width, Side::Left);
+        return fit(&text, width, Alignment::Left);
     }
     // An address is ASCII; what else a stranger may have put there is cut at characters all the same.
     let tail_columns = (width - 1) * 2 / 3;
@@ -162,8 +162,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_fitted_fits(text in any::<String>(), width in 0usize..60) {
-            prop_assert_eq!(columns(&fit(&text, width, Side::Left)), width);
-            prop_assert_eq!(columns(&fit(&text, width, Side::Right)), width);
+            prop_assert_eq!(columns(&fit(&text, width, Alignment::Left)), width);
+            prop_assert_eq!(columns(&fit(&text, width, Alignment::Right)), width);
             prop_assert_eq!(columns(&fit_address(&text, width)), width);
         }
     }

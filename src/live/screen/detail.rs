@@ -8,7 +8,7 @@ use super::palette::{BOLD, FAINT, PLAIN, Palette};
 use crate::live::state::Watched;
 use crate::model::{Evidence, Finding, PacketMark};
 use crate::report::clock::TimeFormat;
-use crate::report::ladder::{ARROW, Gap, Ladder, Rung, arrow};
+use crate::report::ladder::{ARROW, Gap, LadderLine, PacketLadder, arrow};
 use crate::report::terminal::{counted, wrap};
 use crate::report::words;
 
@@ -32,7 +32,7 @@ pub(super) fn heading(watched: &Watched, palette: Palette) -> Vec<Text<'static>>
 }
 
 /// Lines being written for one width.
-struct Sheet {
+struct DetailLines {
     lines: Vec<Line<'static>>,
     width: usize,
     palette: Palette,
@@ -40,7 +40,7 @@ struct Sheet {
 
 /// The lines about `watched`, with its `example`th example, in `width` columns.
 pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: usize) -> Vec<Line<'static>> {
-    let mut sheet = Sheet { lines: Vec::new(), width: width.max(20), palette };
+    let mut sheet = DetailLines { lines: Vec::new(), width: width.max(20), palette };
     let incident = &watched.incident;
     let example = example.min(watched.examples.len().saturating_sub(1));
     let finding = watched.examples.get(example);
@@ -90,7 +90,7 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
     sheet.lines
 }
 
-impl Sheet {
+impl DetailLines {
     fn blank(&mut self) {
         self.lines.push(Line::default());
     }
@@ -144,7 +144,7 @@ impl Sheet {
         let turn = if of > 1 { "  (←→ for another)" } else { "" };
         self.lines.push(Line::from(vec![
             Text::styled(title, BOLD),
-            Text::raw(format!("  {}", clean(&words::who(finding)))),
+            Text::raw(format!("  {}", clean(&words::endpoints(finding)))),
             Text::styled(turn, FAINT),
         ]));
         self.prose(PLAIN, "", PLAIN, &words::ended(&finding.summary));
@@ -152,10 +152,10 @@ impl Sheet {
     }
 
     fn ladder(&mut self, evidence: &[Evidence]) {
-        let ladder = Ladder::new(evidence, TimeFormat::new([]), MOST_PACKETS);
+        let ladder = PacketLadder::new(evidence, TimeFormat::new([]), MOST_PACKETS);
         let (mut times, mut numbers) = (0, 0);
         for rung in &ladder.rungs {
-            if let Rung::Packet { evidence, time, .. } = rung {
+            if let LadderLine::Packet { evidence, time, .. } = rung {
                 times = times.max(columns(time));
                 numbers = numbers.max(evidence.packet.to_string().len() + 1);
             }
@@ -167,12 +167,12 @@ impl Sheet {
         self.lines.push(Line::styled(head, FAINT));
         for rung in &ladder.rungs {
             match rung {
-                Rung::CountedOnly(n) => {
+                LadderLine::CountedOnly(n) => {
                     let text =
                         format!("{:times$}  :{:ARROW$}:  ({} more)", "", "", counted(*n as u64, "packet"));
                     self.lines.push(Line::styled(text, FAINT));
                 }
-                Rung::Packet { evidence, time, gap } => {
+                LadderLine::Packet { evidence, time, gap } => {
                     if let Gap::Break(_) = gap {
                         self.lines.push(Line::styled(format!("{:times$}  :{:ARROW$}:", "", ""), FAINT));
                     }

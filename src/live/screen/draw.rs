@@ -8,12 +8,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span as Text};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
-use super::cells::{Side, bytes, chart, clean, columns, fit, short};
-use super::keys::{Overlay, Pane, Room, View};
+use super::cells::{Alignment, bytes, chart, clean, columns, fit, short};
+use super::keys::{Overlay, Pane, PaneHeights, ScreenView};
 use super::lists::List;
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use super::{detail, history, lists};
-use crate::live::state::{Second, State};
+use crate::live::state::{WatchSecond, WatchState};
 use crate::report::clock::TimeFormat;
 use crate::report::terminal::{grouped, wrap};
 use crate::time::Span;
@@ -40,7 +40,12 @@ const COUNTERS: [&str; 10] = [
 ];
 
 /// Draws `state` as `view` looks at it; gives how much of each part fitted.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: Palette) -> Room {
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    state: &WatchState,
+    view: &ScreenView,
+    palette: Palette,
+) -> PaneHeights {
     let whole = frame.area();
     let (width, height) = (usize::from(whole.width), usize::from(whole.height));
     let head = header(state, view, palette, width, if whole.height >= HIGH { 3 } else { 1 });
@@ -50,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: P
         Layout::vertical([Constraint::Length(head_rows as u16), Constraint::Min(0), Constraint::Length(1)])
             .areas(whole);
     lines(frame, head_area, head);
-    let mut room = Room::default();
+    let mut room = PaneHeights::default();
     let columns = usize::from(body.width);
     if view.zoomed {
         (room.detail, room.detail_lines) = draw_detail(frame, body, state, view, palette);
@@ -109,7 +114,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: P
 }
 
 /// How many rows of `rows` the listeners and the incidents get; a title each and the rest is for the detail.
-fn shares(state: &State, view: &View, rows: usize) -> (usize, usize) {
+fn shares(state: &WatchState, view: &ScreenView, rows: usize) -> (usize, usize) {
     let free = rows.saturating_sub(3);
     let listeners = view.listeners(state).len().max(1);
     let incidents = view.incidents(state).len().max(1);
@@ -130,7 +135,13 @@ fn list(frame: &mut Frame<'_>, area: Rect, list: List) {
 }
 
 /// The head: who is watched, the rates, the kernel's counters, the latest warning.
-fn header(state: &State, view: &View, palette: Palette, width: usize, rows: usize) -> Vec<Line<'static>> {
+fn header(
+    state: &WatchState,
+    view: &ScreenView,
+    palette: Palette,
+    width: usize,
+    rows: usize,
+) -> Vec<Line<'static>> {
     let mut all = vec![title(state, view, palette, width)];
     all.extend(rates(state, palette, width, rows));
     all.push(counters(state, palette, width));
@@ -139,7 +150,7 @@ fn header(state: &State, view: &View, palette: Palette, width: usize, rows: usiz
             1 => String::new(),
             n => format!(" (w: all {n})"),
         };
-        let text = fit(&format!(" ! {latest}"), width.saturating_sub(columns(&more)), Side::Left);
+        let text = fit(&format!(" ! {latest}"), width.saturating_sub(columns(&more)), Alignment::Left);
         all.push(Line::styled(text + &more, palette.alert()));
     } else {
         all.push(Line::default());
@@ -147,7 +158,7 @@ fn header(state: &State, view: &View, palette: Palette, width: usize, rows: usiz
     all
 }
 
-fn title(state: &State, view: &View, palette: Palette, width: usize) -> Line<'static> {
+fn title(state: &WatchState, view: &ScreenView, palette: Palette, width: usize) -> Line<'static> {
     let mut parts = vec![
         Text::styled(" synscope live ", REVERSED.patch(BOLD)),
         Text::styled(format!(" {}", clean(&state.host)), BOLD),
@@ -184,7 +195,7 @@ fn cut(parts: &mut Vec<Text<'static>>, width: usize) {
     for part in parts.iter_mut() {
         let columns = part.width();
         if used + columns > width {
-            part.content = fit(&part.content, width.saturating_sub(used), Side::Left).into();
+            part.content = fit(&part.content, width.saturating_sub(used), Alignment::Left).into();
         }
         used += part.width();
     }
@@ -192,7 +203,7 @@ fn cut(parts: &mut Vec<Text<'static>>, width: usize) {
 }
 
 /// Connections tried and handshakes completed, a second a column, and the figures beside them.
-fn rates(state: &State, palette: Palette, width: usize, rows: usize) -> Vec<Line<'static>> {
+fn rates(state: &WatchState, palette: Palette, width: usize, rows: usize) -> Vec<Line<'static>> {
     let figures = figures(state, palette);
     let label = 19;
     let room = width.saturating_sub(label + 2 + FIGURES).max(10);
@@ -202,7 +213,7 @@ fn rates(state: &State, palette: Palette, width: usize, rows: usize) -> Vec<Line
     let latest = shown.last().copied().copied().unwrap_or_default();
     let mut all = Vec::new();
     for (n, (name, now, value)) in [
-        ("tried", latest.attempts, (|second| second.attempts) as fn(&Second) -> u64),
+        ("tried", latest.attempts, (|second| second.attempts) as fn(&WatchSecond) -> u64),
         ("completed", latest.completed, |second| second.completed),
     ]
     .into_iter()
@@ -230,12 +241,12 @@ fn rates(state: &State, palette: Palette, width: usize, rows: usize) -> Vec<Line
 }
 
 /// The seconds that are over: one that goes on would always look as if less came.
-fn complete(state: &State) -> Vec<&Second> {
+fn complete(state: &WatchState) -> Vec<&WatchSecond> {
     state.seconds.iter().filter(|second| second.at + Span::secs(1) <= state.at).collect()
 }
 
 /// The colour of a second: red where packets were lost on the way here, yellow where handshakes stay behind.
-fn rate_style(second: &Second, palette: Palette) -> Style {
+fn rate_style(second: &WatchSecond, palette: Palette) -> Style {
     if second.dropped > 0 {
         palette.bad()
     } else if second.completed * 10 < second.attempts * 9 {
@@ -246,7 +257,7 @@ fn rate_style(second: &Second, palette: Palette) -> Style {
 }
 
 /// What stands beside the rates, the most important first: two lines of them are always seen.
-fn figures(state: &State, palette: Palette) -> Vec<Vec<Text<'static>>> {
+fn figures(state: &WatchState, palette: Palette) -> Vec<Vec<Text<'static>>> {
     let latest = complete(state).last().copied().copied().unwrap_or_default();
     let packets: u64 = state.interfaces.iter().map(|interface| interface.packets).sum();
     let by_kernel: u64 = state.interfaces.iter().map(|interface| interface.dropped_by_kernel).sum();
@@ -256,10 +267,13 @@ fn figures(state: &State, palette: Palette) -> Vec<Vec<Text<'static>>> {
     let lag = if state.lag.0 > 1_000_000_000 { palette.bad() } else { PLAIN };
     let (used, budget) = state.memory;
     let figure = |name: &str, value: String, style: Style| {
-        vec![Text::styled(fit(name, 10, Side::Left), FAINT), Text::styled(fit(&value, 7, Side::Left), style)]
+        vec![
+            Text::styled(fit(name, 10, Alignment::Left), FAINT),
+            Text::styled(fit(&value, 7, Alignment::Left), style),
+        ]
     };
     let long = |name: &str, value: String, style: Style| {
-        vec![Text::styled(fit(name, 10, Side::Left), FAINT), Text::styled(value, style)]
+        vec![Text::styled(fit(name, 10, Alignment::Left), FAINT), Text::styled(value, style)]
     };
     vec![
         [figure("packets/s", short(latest.packets), PLAIN), figure("dropped", short(dropped), drops)]
@@ -273,7 +287,7 @@ fn figures(state: &State, palette: Palette) -> Vec<Vec<Text<'static>>> {
 }
 
 /// Which counters of the kernel have risen.
-fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
+fn counters(state: &WatchState, palette: Palette, width: usize) -> Line<'static> {
     let mut parts = vec![Text::styled(" kernel  ", FAINT)];
     let known = COUNTERS.iter().filter_map(|name| Some((*name, *state.counters.get(*name)?)));
     let risen: Vec<(&str, u64)> = known.filter(|(_, rose)| *rose > 0).collect();
@@ -300,15 +314,15 @@ fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
     Line::from(parts)
 }
 
-fn second(state: &State) -> String {
+fn second(state: &WatchState) -> String {
     TimeFormat::new([]).second(state.at)
 }
 
 fn draw_detail(
     frame: &mut Frame<'_>,
     area: Rect,
-    state: &State,
-    view: &View,
+    state: &WatchState,
+    view: &ScreenView,
     palette: Palette,
 ) -> (usize, usize) {
     let (width, height) = (usize::from(area.width), usize::from(area.height).saturating_sub(1));
@@ -341,7 +355,7 @@ fn draw_detail(
     (height, total)
 }
 
-fn footer(view: &View, palette: Palette, width: usize) -> Line<'static> {
+fn footer(view: &ScreenView, palette: Palette, width: usize) -> Line<'static> {
     if view.typing.is_some() {
         let hint = "Enter applies it, Esc cancels it ";
         let typed = format!(" / {}", clean(&view.filter));
@@ -414,7 +428,7 @@ fn overlay(frame: &mut Frame<'_>, title: &str, text: Vec<Line<'static>>, scroll:
     hidden
 }
 
-fn warnings(state: &State, palette: Palette, width: usize) -> Vec<Line<'static>> {
+fn warnings(state: &WatchState, palette: Palette, width: usize) -> Vec<Line<'static>> {
     if state.warnings.is_empty() {
         return vec![Line::styled("Nothing limits this report.", FAINT)];
     }
@@ -430,10 +444,13 @@ fn warnings(state: &State, palette: Palette, width: usize) -> Vec<Line<'static>>
 
 fn help(palette: Palette) -> Vec<Line<'static>> {
     let key = |keys: &str, what: &str| {
-        Line::from(vec![Text::styled(fit(keys, 16, Side::Left), palette.key()), Text::raw(what.to_owned())])
+        Line::from(vec![
+            Text::styled(fit(keys, 16, Alignment::Left), palette.key()),
+            Text::raw(what.to_owned()),
+        ])
     };
     let legend = |style: Style, sign: &str, what: &str| {
-        Line::from(vec![Text::styled(fit(sign, 16, Side::Left), style), Text::raw(what.to_owned())])
+        Line::from(vec![Text::styled(fit(sign, 16, Alignment::Left), style), Text::raw(what.to_owned())])
     };
     vec![
         key("↑ ↓  k j", "choose; scroll in the detail"),

@@ -2,10 +2,10 @@
 
 use ratatui::text::{Line, Span as Text};
 
-use super::cells::{Side, chart, fit, short};
-use super::keys::{Pane, View};
+use super::cells::{Alignment, chart, fit, short};
+use super::keys::{Pane, ScreenView};
 use super::palette::{BOLD, FAINT, Palette};
-use crate::live::state::{Listener, QueueSample, State};
+use crate::live::state::{ListenerState, QueueSample, WatchState};
 use crate::report::terminal::grouped;
 
 /// Columns of the scale.
@@ -17,8 +17,8 @@ const MOST: usize = 16;
 
 /// The listeners that charts are of: the chosen one or that of the chosen incident, then those that have refused most and
 /// were fullest.
-fn listeners<'s>(state: &'s State, view: &View) -> Vec<&'s Listener> {
-    let drawn = |listener: &&Listener| listener.history.len() > 1;
+fn listeners<'s>(state: &'s WatchState, view: &ScreenView) -> Vec<&'s ListenerState> {
+    let drawn = |listener: &&ListenerState| listener.history.len() > 1;
     let chosen = if view.focus == Pane::Listeners {
         let listed = view.listeners(state);
         view.listener_place(&listed).and_then(|n| listed.get(n)).map(|listener| listener.address)
@@ -28,13 +28,13 @@ fn listeners<'s>(state: &'s State, view: &View) -> Vec<&'s Listener> {
         incident.and_then(|watched| watched.incident.listener)
     };
     let all = || state.listeners.iter().filter(drawn);
-    let is_chosen = |listener: &&Listener| {
+    let is_chosen = |listener: &&ListenerState| {
         chosen.is_some_and(|chosen| {
             let any = listener.address.ip().is_unspecified() && listener.address.port() == chosen.port();
             listener.address == chosen || any
         })
     };
-    let mut listeners: Vec<&Listener> = all().collect();
+    let mut listeners: Vec<&ListenerState> = all().collect();
     listeners.sort_by_key(|listener| {
         (!is_chosen(listener), std::cmp::Reverse((listener.drops, listener.longest)))
     });
@@ -42,7 +42,7 @@ fn listeners<'s>(state: &'s State, view: &View) -> Vec<&'s Listener> {
 }
 
 /// How many charts of at least [`LEAST`] rows have room in `rows`, and how high each is.
-pub(super) fn charts(state: &State, view: &View, rows: usize) -> (usize, usize) {
+pub(super) fn charts(state: &WatchState, view: &ScreenView, rows: usize) -> (usize, usize) {
     // A line lies between two of them.
     let room = (rows + 1) / (MOST + 1);
     let count = listeners(state, view).len().min(room.max(usize::from(rows >= LEAST)));
@@ -52,8 +52,8 @@ pub(super) fn charts(state: &State, view: &View, rows: usize) -> (usize, usize) 
 
 /// The charts in `height` rows each.
 pub(super) fn draw_all(
-    state: &State,
-    view: &View,
+    state: &WatchState,
+    view: &ScreenView,
     palette: Palette,
     width: usize,
     (count, height): (usize, usize),
@@ -69,7 +69,7 @@ pub(super) fn draw_all(
 }
 
 /// The chart of a listener in `height` rows of `width` columns; nothing where there is no room.
-fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) -> Vec<Line<'static>> {
+fn draw(listener: &ListenerState, palette: Palette, (width, height): (usize, usize)) -> Vec<Line<'static>> {
     if height < LEAST || width <= 2 * SCALE {
         return Vec::new();
     }
@@ -78,7 +78,7 @@ fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) 
     let limit = listener.limit.unwrap_or(0);
     let holder = listener.holder.as_ref().map(|holder| format!(", {holder}")).unwrap_or_default();
     let title = format!(" Accept queue of {}, limit {limit}{holder}", listener.address);
-    let mut all = vec![Line::styled(fit(&title, width, Side::Left), BOLD)];
+    let mut all = vec![Line::styled(fit(&title, width, Alignment::Left), BOLD)];
     // Title, two axes, a line between: the rest is divided two to one.
     let free = height - 4;
     let of_drops = (free / 3).max(1);
@@ -87,7 +87,7 @@ fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) 
         palette.queue(value, limit.into())
     }));
     all.push(axis(samples, room));
-    all.push(Line::styled(fit(&refused(listener), width, Side::Left), FAINT));
+    all.push(Line::styled(fit(&refused(listener), width, Alignment::Left), FAINT));
     all.extend(rows(samples, |sample| sample.dropped, 1, of_drops, |_| palette.bad()));
     all.push(axis(samples, room));
     all.truncate(height);
@@ -95,7 +95,7 @@ fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) 
 }
 
 /// What the second chart shows, with the numbers of now.
-fn refused(listener: &Listener) -> String {
+fn refused(listener: &ListenerState) -> String {
     let now = match (listener.refused, listener.refused_share) {
         (0, _) => "none now".to_owned(),
         (n, Some(share)) => format!("{n} now, {share} % of arrivals"),
@@ -126,7 +126,7 @@ fn rows(
     let drawn = chart(&values, most, rows);
     let line = |(n, row): (usize, &Vec<char>)| {
         let label = if n == 0 { short(most) } else { String::new() };
-        let mut parts = vec![Text::styled(fit(&label, SCALE - 1, Side::Right) + "│", FAINT)];
+        let mut parts = vec![Text::styled(fit(&label, SCALE - 1, Alignment::Right) + "│", FAINT)];
         let cells = row.iter().zip(&values);
         parts.extend(cells.map(|(cell, value)| Text::styled(cell.to_string(), style(*value))));
         Line::from(parts)
@@ -139,6 +139,7 @@ fn axis(samples: &[QueueSample], room: usize) -> Line<'static> {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Line::default() };
     let ago = format!("{} s ago", (last.at - first.at).0 / 1_000_000_000);
     let drawn = samples.len().min(room);
-    let now = if drawn > ago.len() + 4 { fit("now", drawn - ago.len(), Side::Right) } else { String::new() };
+    let now =
+        if drawn > ago.len() + 4 { fit("now", drawn - ago.len(), Alignment::Right) } else { String::new() };
     Line::styled(format!("{}└{ago}{now}", " ".repeat(SCALE - 1)), FAINT)
 }

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::live::state::{Listener, State, Watched};
+use crate::live::state::{ListenerState, WatchState, Watched};
 
 /// A key, as far as it means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum ScreenKey {
     Up,
     Down,
     Left,
@@ -57,7 +57,7 @@ pub(super) enum Overlay {
 
 /// How much of each part fits where it was drawn last, rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct PaneHeights {
     pub listeners: usize,
     pub incidents: usize,
     pub detail: usize,
@@ -69,7 +69,7 @@ pub(super) struct Room {
 
 /// The effect of a key on the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reaction {
+pub(super) enum KeyEffect {
     /// Nothing: the key means nothing here.
     None,
     /// Draw again.
@@ -82,7 +82,7 @@ pub(super) enum Reaction {
 
 /// The selections, the filter and the state that the screen shows.
 #[derive(Clone, Debug)]
-pub(super) struct View {
+pub(super) struct ScreenView {
     pub focus: Pane,
     /// The listener chosen; `None` is the first one.
     pub listener: Option<SocketAddr>,
@@ -102,13 +102,13 @@ pub(super) struct View {
     /// The earlier filter, while a new one is being typed.
     pub typing: Option<String>,
     /// The state that is shown while the screen is frozen.
-    pub frozen: Option<Arc<State>>,
-    pub room: Room,
+    pub frozen: Option<Arc<WatchState>>,
+    pub room: PaneHeights,
 }
 
-impl Default for View {
-    fn default() -> View {
-        View {
+impl Default for ScreenView {
+    fn default() -> ScreenView {
+        ScreenView {
             focus: Pane::Incidents,
             listener: None,
             incident: None,
@@ -120,27 +120,28 @@ impl Default for View {
             filter: String::new(),
             typing: None,
             frozen: None,
-            room: Room::default(),
+            room: PaneHeights::default(),
         }
     }
 }
 
-impl View {
+impl ScreenView {
     /// The listeners that are listed: first those with open incidents, and those whose queue has ever been full.
-    pub fn listeners<'s>(&self, state: &'s State) -> Vec<&'s Listener> {
-        let mut listed: Vec<&Listener> =
+    pub fn listeners<'s>(&self, state: &'s WatchState) -> Vec<&'s ListenerState> {
+        let mut listed: Vec<&ListenerState> =
             state.listeners.iter().filter(|listener| self.admits(&[&listener.address.to_string()])).collect();
         // Without anything that matches, the filter is about incidents only: listeners stay.
         if listed.is_empty() {
             listed = state.listeners.iter().collect();
         }
-        let overflown = |l: &Listener| l.longest.zip(l.limit).is_some_and(|(longest, limit)| longest > limit);
+        let overflown =
+            |l: &ListenerState| l.longest.zip(l.limit).is_some_and(|(longest, limit)| longest > limit);
         listed.sort_by_key(|listener| (listener.open == 0, !overflown(listener)));
         listed
     }
 
     /// The incidents that are listed.
-    pub fn incidents<'s>(&self, state: &'s State) -> Vec<&'s Watched> {
+    pub fn incidents<'s>(&self, state: &'s WatchState) -> Vec<&'s Watched> {
         let admitted = |watched: &&Watched| {
             let incident = &watched.incident;
             let ends = watched.examples.iter().flat_map(|finding| [finding.client, finding.server]);
@@ -166,7 +167,7 @@ impl View {
     }
 
     /// The incident whose detail is shown.
-    pub fn chosen<'s>(&self, state: &'s State) -> Option<&'s Watched> {
+    pub fn chosen<'s>(&self, state: &'s WatchState) -> Option<&'s Watched> {
         let listed = self.incidents(state);
         let place = self.incident_place(&listed)?;
         listed.get(place).copied()
@@ -180,15 +181,15 @@ impl View {
     }
 
     /// Where the chosen listener stands among `listed`.
-    pub fn listener_place(&self, listed: &[&Listener]) -> Option<usize> {
+    pub fn listener_place(&self, listed: &[&ListenerState]) -> Option<usize> {
         let place = listed.iter().position(|listener| Some(listener.address) == self.listener);
         place.or((!listed.is_empty()).then_some(0))
     }
 
     /// What a key does while `state` is the latest that is known.
-    pub fn press(&mut self, key: Key, state: &Arc<State>) -> Reaction {
-        if key == Key::Interrupt {
-            return Reaction::Quit;
+    pub fn press(&mut self, key: ScreenKey, state: &Arc<WatchState>) -> KeyEffect {
+        if key == ScreenKey::Interrupt {
+            return KeyEffect::Quit;
         }
         let shown = self.frozen.clone().unwrap_or_else(|| Arc::clone(state));
         if self.typing.is_some() {
@@ -198,35 +199,35 @@ impl View {
             return self.in_overlay(key);
         }
         match key {
-            Key::Character('q') => return Reaction::Quit,
-            Key::Character('?' | 'h') => self.lay(Overlay::Help),
-            Key::Character('w') => self.lay(Overlay::Warnings),
-            Key::Character('/') => {
+            ScreenKey::Character('q') => return KeyEffect::Quit,
+            ScreenKey::Character('?' | 'h') => self.lay(Overlay::Help),
+            ScreenKey::Character('w') => self.lay(Overlay::Warnings),
+            ScreenKey::Character('/') => {
                 self.typing = Some(self.filter.clone());
                 self.zoomed = false;
             }
-            Key::Character(' ') => {
+            ScreenKey::Character(' ') => {
                 self.frozen = match self.frozen {
                     Some(_) => None,
                     None => Some(Arc::clone(state)),
                 };
             }
-            Key::Clear => return Reaction::Repaint,
-            Key::Tab if !self.zoomed => self.focus = self.focus.next(),
-            Key::BackTab if !self.zoomed => self.focus = self.focus.next().next(),
-            Key::Enter => return self.enter(&shown),
-            Key::Escape => return self.escape(),
-            Key::Left | Key::Character('p') => return self.turn(&shown, -1),
-            Key::Right | Key::Character('n') => return self.turn(&shown, 1),
-            Key::Up | Key::Character('k') => self.go(&shown, Step::By(-1)),
-            Key::Down | Key::Character('j') => self.go(&shown, Step::By(1)),
-            Key::PageUp => self.go(&shown, Step::Pages(-1)),
-            Key::PageDown => self.go(&shown, Step::Pages(1)),
-            Key::Home | Key::Character('g') => self.go(&shown, Step::First),
-            Key::End | Key::Character('G') => self.go(&shown, Step::Last),
-            _ => return Reaction::None,
+            ScreenKey::Clear => return KeyEffect::Repaint,
+            ScreenKey::Tab if !self.zoomed => self.focus = self.focus.next(),
+            ScreenKey::BackTab if !self.zoomed => self.focus = self.focus.next().next(),
+            ScreenKey::Enter => return self.enter(&shown),
+            ScreenKey::Escape => return self.escape(),
+            ScreenKey::Left | ScreenKey::Character('p') => return self.next_example(&shown, -1),
+            ScreenKey::Right | ScreenKey::Character('n') => return self.next_example(&shown, 1),
+            ScreenKey::Up | ScreenKey::Character('k') => self.go(&shown, ListStep::By(-1)),
+            ScreenKey::Down | ScreenKey::Character('j') => self.go(&shown, ListStep::By(1)),
+            ScreenKey::PageUp => self.go(&shown, ListStep::Pages(-1)),
+            ScreenKey::PageDown => self.go(&shown, ListStep::Pages(1)),
+            ScreenKey::Home | ScreenKey::Character('g') => self.go(&shown, ListStep::First),
+            ScreenKey::End | ScreenKey::Character('G') => self.go(&shown, ListStep::Last),
+            _ => return KeyEffect::None,
         }
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
     fn lay(&mut self, overlay: Overlay) {
@@ -234,44 +235,48 @@ impl View {
         self.overlay_scroll = 0;
     }
 
-    fn in_overlay(&mut self, key: Key) -> Reaction {
+    fn in_overlay(&mut self, key: ScreenKey) -> KeyEffect {
         let page = 10;
         let hidden = self.room.overlay_hidden;
         match key {
-            Key::Down | Key::Character('j') => self.overlay_scroll = (self.overlay_scroll + 1).min(hidden),
-            Key::Up | Key::Character('k') => self.overlay_scroll = self.overlay_scroll.saturating_sub(1),
-            Key::PageDown => self.overlay_scroll = (self.overlay_scroll + page).min(hidden),
-            Key::PageUp => self.overlay_scroll = self.overlay_scroll.saturating_sub(page),
+            ScreenKey::Down | ScreenKey::Character('j') => {
+                self.overlay_scroll = (self.overlay_scroll + 1).min(hidden)
+            }
+            ScreenKey::Up | ScreenKey::Character('k') => {
+                self.overlay_scroll = self.overlay_scroll.saturating_sub(1)
+            }
+            ScreenKey::PageDown => self.overlay_scroll = (self.overlay_scroll + page).min(hidden),
+            ScreenKey::PageUp => self.overlay_scroll = self.overlay_scroll.saturating_sub(page),
             // Anything else puts it away: nobody shall have to look for the way out.
             _ => self.overlay = Overlay::None,
         }
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
-    fn type_filter(&mut self, key: Key) -> Reaction {
+    fn type_filter(&mut self, key: ScreenKey) -> KeyEffect {
         match key {
-            Key::Character(c) => self.filter.push(c),
-            Key::Backspace => {
+            ScreenKey::Character(c) => self.filter.push(c),
+            ScreenKey::Backspace => {
                 // As in `less`: behind the first character lies the way out.
                 if self.filter.pop().is_none() {
                     self.typing = None;
                 }
             }
-            Key::Clear => self.filter.clear(),
-            Key::Enter | Key::Tab | Key::Down => self.typing = None,
-            Key::Escape => self.filter = self.typing.take().unwrap_or_default(),
-            _ => return Reaction::None,
+            ScreenKey::Clear => self.filter.clear(),
+            ScreenKey::Enter | ScreenKey::Tab | ScreenKey::Down => self.typing = None,
+            ScreenKey::Escape => self.filter = self.typing.take().unwrap_or_default(),
+            _ => return KeyEffect::None,
         }
         self.scroll = 0;
         self.example = 0;
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
-    fn enter(&mut self, state: &State) -> Reaction {
+    fn enter(&mut self, state: &WatchState) -> KeyEffect {
         match self.focus {
             Pane::Listeners => {
                 let listed = self.listeners(state);
-                let Some(place) = self.listener_place(&listed) else { return Reaction::None };
+                let Some(place) = self.listener_place(&listed) else { return KeyEffect::None };
                 let address = listed[place].address;
                 // A listener at all addresses has clients at each of them: only the port is common.
                 self.filter = match address.ip().is_unspecified() {
@@ -287,13 +292,13 @@ impl View {
                 self.focus = if self.zoomed { Pane::Detail } else { Pane::Incidents };
                 self.scroll = 0;
             }
-            Pane::Incidents | Pane::Detail => return Reaction::None,
+            Pane::Incidents | Pane::Detail => return KeyEffect::None,
         }
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
     /// One step back: out of the detail, then out of the filter, then out of the freeze.
-    fn escape(&mut self) -> Reaction {
+    fn escape(&mut self) -> KeyEffect {
         if self.zoomed {
             self.zoomed = false;
             self.focus = Pane::Incidents;
@@ -303,25 +308,25 @@ impl View {
         } else if self.frozen.is_some() {
             self.frozen = None;
         } else {
-            return Reaction::None;
+            return KeyEffect::None;
         }
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
     /// Another example of the chosen incident.
-    fn turn(&mut self, state: &State, by: isize) -> Reaction {
-        let Some(watched) = self.chosen(state) else { return Reaction::None };
+    fn next_example(&mut self, state: &WatchState, by: isize) -> KeyEffect {
+        let Some(watched) = self.chosen(state) else { return KeyEffect::None };
         let last = watched.examples.len().saturating_sub(1);
         let example = self.example.min(last).saturating_add_signed(by).min(last);
         if example == self.example {
-            return Reaction::None;
+            return KeyEffect::None;
         }
         self.example = example;
         self.scroll = 0;
-        Reaction::Draw
+        KeyEffect::Draw
     }
 
-    fn go(&mut self, state: &State, step: Step) {
+    fn go(&mut self, state: &WatchState, step: ListStep) {
         match self.focus {
             Pane::Listeners => {
                 let listed = self.listeners(state);
@@ -350,21 +355,21 @@ impl View {
 
 /// How far to go in a list.
 #[derive(Clone, Copy)]
-enum Step {
+enum ListStep {
     By(isize),
     Pages(isize),
     First,
     Last,
 }
 
-impl Step {
+impl ListStep {
     /// From `place` in a list that ends at `last`, of which `page` rows are seen.
     fn from(self, place: usize, last: usize, page: usize) -> usize {
         match self {
-            Step::By(n) => place.saturating_add_signed(n).min(last),
-            Step::Pages(n) => place.saturating_add_signed(n * page.max(2) as isize - n).min(last),
-            Step::First => 0,
-            Step::Last => last,
+            ListStep::By(n) => place.saturating_add_signed(n).min(last),
+            ListStep::Pages(n) => place.saturating_add_signed(n * page.max(2) as isize - n).min(last),
+            ListStep::First => 0,
+            ListStep::Last => last,
         }
     }
 }
@@ -375,29 +380,29 @@ mod tests {
     use crate::live::samples;
     use proptest::prelude::*;
 
-    fn pressed(view: &mut View, state: &Arc<State>, keys: &str) -> Reaction {
+    fn pressed(view: &mut ScreenView, state: &Arc<WatchState>, keys: &str) -> KeyEffect {
         keys.chars().map(|c| view.press(key(c), state)).last().expect("at least one key")
     }
 
     /// `v` and `^` for the arrows, `!` for enter, `.` for escape, `>` for tab.
-    fn key(c: char) -> Key {
+    fn key(c: char) -> ScreenKey {
         match c {
-            'v' => Key::Down,
-            '^' => Key::Up,
-            '!' => Key::Enter,
-            '.' => Key::Escape,
-            '>' => Key::Tab,
-            c => Key::Character(c),
+            'v' => ScreenKey::Down,
+            '^' => ScreenKey::Up,
+            '!' => ScreenKey::Enter,
+            '.' => ScreenKey::Escape,
+            '>' => ScreenKey::Tab,
+            c => ScreenKey::Character(c),
         }
     }
 
-    fn mixture() -> Arc<State> {
+    fn mixture() -> Arc<WatchState> {
         Arc::new(samples::mixture())
     }
 
     #[test]
     fn arrows_choose_an_incident_and_stop_at_the_ends() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         let ids: Vec<_> = state.incidents.iter().map(|watched| watched.incident.id.clone()).collect();
         pressed(&mut view, &state, "vj");
         assert_eq!(view.incident.as_ref(), Some(&ids[2]));
@@ -409,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_choice_follows_its_incident_when_the_list_changes() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         pressed(&mut view, &state, "vv");
         let chosen = view.chosen(&state).unwrap().incident.id.clone();
         let mut later = (*state).clone();
@@ -421,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_typed_kept_and_cleared() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         let all = view.incidents(&state).len();
         pressed(&mut view, &state, "/FLOOD open!");
         assert_eq!(view.typing, None);
@@ -431,34 +436,34 @@ mod tests {
         assert_eq!(view.incidents(&state).len(), all);
         pressed(&mut view, &state, "/nothing of the kind");
         assert!(view.incidents(&state).is_empty() && view.chosen(&state).is_none());
-        assert_eq!(pressed(&mut view, &state, "."), Reaction::Draw);
+        assert_eq!(pressed(&mut view, &state, "."), KeyEffect::Draw);
         assert_eq!(view.filter, "");
     }
 
     #[test]
     fn q_in_a_filter_is_a_letter() {
-        let (mut view, state) = (View::default(), mixture());
-        assert_eq!(pressed(&mut view, &state, "/q"), Reaction::Draw);
+        let (mut view, state) = (ScreenView::default(), mixture());
+        assert_eq!(pressed(&mut view, &state, "/q"), KeyEffect::Draw);
         assert_eq!(view.filter, "q");
-        assert_eq!(view.press(Key::Interrupt, &state), Reaction::Quit);
+        assert_eq!(view.press(ScreenKey::Interrupt, &state), KeyEffect::Quit);
     }
 
     #[test]
     fn enter_opens_the_detail_and_escape_leaves_it() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         pressed(&mut view, &state, "!");
         assert!(view.zoomed && view.focus == Pane::Detail);
-        view.room = Room { detail: 10, detail_lines: 14, ..Room::default() };
+        view.room = PaneHeights { detail: 10, detail_lines: 14, ..PaneHeights::default() };
         pressed(&mut view, &state, "vvvvvv");
         assert_eq!(view.scroll, 4);
         pressed(&mut view, &state, ".");
         assert!(!view.zoomed && view.focus == Pane::Incidents && view.scroll == 0);
-        assert_eq!(pressed(&mut view, &state, "."), Reaction::None);
+        assert_eq!(pressed(&mut view, &state, "."), KeyEffect::None);
     }
 
     #[test]
     fn enter_at_a_listener_shows_its_incidents() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         pressed(&mut view, &state, ">>");
         assert_eq!(view.focus, Pane::Listeners);
         pressed(&mut view, &state, "!");
@@ -472,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_frozen_screen_stays_and_thaws() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         pressed(&mut view, &state, " ");
         assert_eq!(view.frozen.as_deref(), Some(&*state));
         let later = Arc::new(samples::quiet());
@@ -484,29 +489,29 @@ mod tests {
 
     #[test]
     fn help_goes_away_with_any_key_that_does_not_scroll() {
-        let (mut view, state) = (View::default(), mixture());
+        let (mut view, state) = (ScreenView::default(), mixture());
         for leave in ["?", "q", "."] {
             pressed(&mut view, &state, "?v");
             assert_eq!(view.overlay, Overlay::Help);
-            assert_eq!(pressed(&mut view, &state, leave), Reaction::Draw);
+            assert_eq!(pressed(&mut view, &state, leave), KeyEffect::Draw);
             assert_eq!(view.overlay, Overlay::None);
         }
     }
 
     #[test]
     fn examples_are_turned_over() {
-        let (mut view, state) = (View::default(), Arc::new(samples::overflow()));
-        assert_eq!(view.press(Key::Left, &state), Reaction::None);
-        view.press(Key::Right, &state);
-        view.press(Key::Right, &state);
+        let (mut view, state) = (ScreenView::default(), Arc::new(samples::overflow()));
+        assert_eq!(view.press(ScreenKey::Left, &state), KeyEffect::None);
+        view.press(ScreenKey::Right, &state);
+        view.press(ScreenKey::Right, &state);
         assert_eq!(view.example, 2);
-        assert_eq!(view.press(Key::Right, &state), Reaction::None);
+        assert_eq!(view.press(ScreenKey::Right, &state), KeyEffect::None);
     }
 
     proptest! {
         #[test]
         fn any_keys_are_taken(keys in "[ -~]{0,60}", quiet in any::<bool>()) {
-            let mut view = View::default();
+            let mut view = ScreenView::default();
             let state = Arc::new(if quiet { samples::quiet() } else { samples::mixture() });
             for c in keys.chars() {
                 view.press(key(c), &state);

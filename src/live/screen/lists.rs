@@ -3,11 +3,11 @@
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span as Text};
 
-use super::cells::{Side, bar, clean, columns, fit, fit_address, short};
-use super::keys::{Pane, View};
+use super::cells::{Alignment, bar, clean, columns, fit, fit_address, short};
+use super::keys::{Pane, ScreenView};
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use crate::live::phase::Phase;
-use crate::live::state::{Listener, State, Watched};
+use crate::live::state::{ListenerState, WatchState, Watched};
 use crate::model::Severity;
 use crate::report::clock::TimeFormat;
 use crate::report::terminal::grouped;
@@ -38,7 +38,7 @@ enum Focus {
 }
 
 impl Focus {
-    fn of(view: &View, pane: Pane) -> Focus {
+    fn of(view: &ScreenView, pane: Pane) -> Focus {
         if view.focus == pane { Focus::Here } else { Focus::Elsewhere }
     }
 }
@@ -58,7 +58,7 @@ impl Choice {
 
 /// Columns of a listener's row that are not always there.
 #[derive(Clone, Copy)]
-struct Columns {
+struct ListenerColumns {
     address: usize,
     bar: usize,
     accepts: usize,
@@ -66,8 +66,8 @@ struct Columns {
     holder: usize,
 }
 
-impl Columns {
-    fn within(width: usize, longest: usize) -> Columns {
+impl ListenerColumns {
+    fn within(width: usize, longest: usize) -> ListenerColumns {
         let accepts = if width >= WITH_HOLDER { ACCEPTS_COLUMNS } else { 0 };
         let holder = if width >= WITH_HOLDER { HOLDER_COLUMNS } else { 0 };
         let state = if width >= WITH_STATES { STATE_COLUMNS } else { 0 };
@@ -76,7 +76,7 @@ impl Columns {
         let free = width.saturating_sub(fixed);
         let address = longest.clamp(IPV4_COLUMNS, IPV4_COLUMNS.max(free / 2)).min(free.max(IPV4_COLUMNS));
         let bar = free.saturating_sub(address + 1).min(LONGEST_BAR);
-        Columns { address, bar, accepts, state, holder }
+        ListenerColumns { address, bar, accepts, state, holder }
     }
 
     /// The names of the states and their columns.
@@ -129,31 +129,31 @@ fn row(parts: Vec<Text<'static>>, choice: Choice, focus: Focus) -> Line<'static>
 
 /// The listeners in `height` rows of `width` columns.
 pub(super) fn listeners(
-    state: &State,
-    view: &View,
+    state: &WatchState,
+    view: &ScreenView,
     palette: Palette,
     (width, height): (usize, usize),
 ) -> List {
     let listed = view.listeners(state);
     let focus = Focus::of(view, Pane::Listeners);
     let longest = listed.iter().map(|listener| place(listener).len()).max().unwrap_or(0);
-    let columns = Columns::within(width, longest);
+    let columns = ListenerColumns::within(width, longest);
     let mut title = heading(
         "Listeners",
         &grouped(listed.len() as u64),
         focus,
         2 + columns.address + 1 + if columns.bar < 12 { columns.bar } else { 0 },
     );
-    let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
+    let label = |text: &str, width: usize, side: Alignment| Text::styled(fit(text, width, side), FAINT);
     if columns.bar >= 12 {
-        title.push(label("accept queue", columns.bar, Side::Left));
+        title.push(label("accept queue", columns.bar, Alignment::Left));
     }
     let always = [("now/limit", 12), ("longest", 8), ("drops", 7), ("tried/s", 8), ("done/s", 8)];
     for (name, width) in always.into_iter().chain([("accept/s", columns.accepts)]).chain(columns.states()) {
-        title.push(label(name, width, Side::Right));
+        title.push(label(name, width, Alignment::Right));
     }
     if columns.holder > 0 {
-        title.push(label("  process", columns.holder, Side::Left));
+        title.push(label("  process", columns.holder, Alignment::Left));
     }
     if listed.is_empty() {
         let none = Line::styled("  No listening socket is known yet.", FAINT);
@@ -172,7 +172,7 @@ pub(super) fn listeners(
 }
 
 /// The address; of several sockets that share it, which one.
-fn place(listener: &Listener) -> String {
+fn place(listener: &ListenerState) -> String {
     match listener.of_several {
         Some((n, _)) => format!("{} #{n}", listener.address),
         None => listener.address.to_string(),
@@ -180,10 +180,10 @@ fn place(listener: &Listener) -> String {
 }
 
 fn listener_row(
-    listener: &Listener,
+    listener: &ListenerState,
     missing: &str,
     palette: Palette,
-    columns: Columns,
+    columns: ListenerColumns,
     (choice, focus): (Choice, Focus),
 ) -> Line<'static> {
     let style = if listener.open > 0 { palette.bad() } else { PLAIN };
@@ -200,11 +200,11 @@ fn listener_row(
             let (filled, rest) = bar(f64::from(queue) / (f64::from(limit) + 1.0), columns.bar);
             parts.push(Text::styled(filled, fill));
             parts.push(Text::styled(rest, FAINT));
-            parts.push(Text::styled(fit(&format!("{queue}/{limit}"), 12, Side::Right), fill));
+            parts.push(Text::styled(fit(&format!("{queue}/{limit}"), 12, Alignment::Right), fill));
         }
         None => {
-            parts.push(Text::styled(fit(missing, columns.bar, Side::Left), FAINT));
-            parts.push(Text::styled(fit("-", 12, Side::Right), FAINT));
+            parts.push(Text::styled(fit(missing, columns.bar, Alignment::Left), FAINT));
+            parts.push(Text::styled(fit("-", 12, Alignment::Right), FAINT));
         }
     }
     let known = |value: Option<u64>| value.map_or("-".to_owned(), short);
@@ -217,9 +217,9 @@ fn listener_row(
         (short(listener.attempts), 8, PLAIN),
         (short(listener.completed), 8, if behind { palette.watch() } else { PLAIN }),
     ] {
-        parts.push(Text::styled(fit(&text, width, Side::Right), style));
+        parts.push(Text::styled(fit(&text, width, Alignment::Right), style));
     }
-    parts.push(Text::raw(fit(&known(listener.accepted), columns.accepts, Side::Right)));
+    parts.push(Text::raw(fit(&known(listener.accepted), columns.accepts, Alignment::Right)));
     let states = listener.states;
     let counts = [
         states.map(|states| u64::from(states.syn_recv)),
@@ -227,16 +227,16 @@ fn listener_row(
         states.and_then(|states| states.time_wait.map(u64::from)),
     ];
     for (count, (_, width)) in counts.into_iter().zip(columns.states()) {
-        parts.push(Text::raw(fit(&known(count), width, Side::Right)));
+        parts.push(Text::raw(fit(&known(count), width, Alignment::Right)));
     }
     if columns.holder > 0 {
         let holder = listener.holder.as_deref().map_or_else(|| "-".to_owned(), clean);
-        parts.push(Text::raw(fit(&format!("  {holder}"), columns.holder, Side::Left)));
+        parts.push(Text::raw(fit(&format!("  {holder}"), columns.holder, Alignment::Left)));
     }
     row(parts, choice, focus)
 }
 
-fn queue_style(listener: &Listener, palette: Palette) -> Style {
+fn queue_style(listener: &ListenerState, palette: Palette) -> Style {
     match listener.queue.zip(listener.limit) {
         Some((0, _)) => PLAIN,
         Some((queue, limit)) => palette.queue(queue.into(), limit.into()),
@@ -246,8 +246,8 @@ fn queue_style(listener: &Listener, palette: Palette) -> Style {
 
 /// The incidents in `height` rows of `width` columns.
 pub(super) fn incidents(
-    state: &State,
-    view: &View,
+    state: &WatchState,
+    view: &ScreenView,
     palette: Palette,
     (width, height): (usize, usize),
 ) -> List {
@@ -260,16 +260,16 @@ pub(super) fn incidents(
     // Fixed: marker 2, badge 9, kind, certainty 10, connections 6, begun, lasted 8; one between.
     let fixed = 2 + 9 + KIND_COLUMNS + 1 + 1 + 10 + 6 + begun + 8;
     let address = width.saturating_sub(fixed).min(47);
-    let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
+    let label = |text: &str, width: usize, side: Alignment| Text::styled(fit(text, width, side), FAINT);
     let wide = address >= 10;
     let mut title = heading("Incidents", &count, focus, 2 + 9 + KIND_COLUMNS + 1);
     if wide {
-        title.push(label("listener", address, Side::Left));
+        title.push(label("listener", address, Alignment::Left));
     }
     title.push(Text::raw(" "));
-    title.push(label("certainty", 10, Side::Left));
+    title.push(label("certainty", 10, Alignment::Left));
     for (name, width) in [("conns", 6), ("begun", begun), ("lasted", 8)] {
-        title.push(label(name, width, Side::Right));
+        title.push(label(name, width, Alignment::Right));
     }
     if listed.is_empty() {
         let text = match (state.incidents.is_empty(), view.filter.is_empty()) {
@@ -297,7 +297,7 @@ pub(super) fn incidents(
             Text::raw(marker(choice)),
             Text::styled(badge, badge_style),
             Text::raw(" "),
-            Text::styled(fit(incident.kind.name(), KIND_COLUMNS, Side::Left), dull(PLAIN)),
+            Text::styled(fit(incident.kind.name(), KIND_COLUMNS, Alignment::Left), dull(PLAIN)),
             Text::raw(" "),
         ];
         if wide {
@@ -307,7 +307,7 @@ pub(super) fn incidents(
         parts.push(Text::raw(" "));
         let certainty = incident.certainty;
         let style = if watched.open { palette.certainty(certainty) } else { FAINT };
-        parts.push(Text::styled(fit(&certainty.to_string(), 10, Side::Left), style));
+        parts.push(Text::styled(fit(&certainty.to_string(), 10, Alignment::Left), style));
         let count = match incident.connections {
             0 => incident.findings.len() as u64,
             connections => connections,
@@ -315,7 +315,7 @@ pub(super) fn incidents(
         for (text, width) in
             [(short(count), 6), (clock.second(incident.first), begun), (lasted(watched, now), 8)]
         {
-            parts.push(Text::styled(fit(&text, width, Side::Right), dull(PLAIN)));
+            parts.push(Text::styled(fit(&text, width, Alignment::Right), dull(PLAIN)));
         }
         row(parts, choice, focus)
     });

@@ -31,11 +31,11 @@ use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use self::keys::{Key, Reaction, View};
+use self::keys::{KeyEffect, ScreenKey, ScreenView};
 use self::palette::Palette;
 use super::event as events;
 use super::output::{Next, Output};
-use super::state::State;
+use super::state::WatchState;
 use crate::report::terminal::Color;
 
 /// How long the thread waits for a key before it looks for a new state: ten pictures a second at most.
@@ -46,15 +46,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A screen that is being shown.
 #[derive(Debug)]
 pub struct Screen {
-    shared: Arc<Shared>,
+    shared: Arc<SharedScreen>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// What the watch and the thread of the screen have in common.
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedScreen {
     /// The latest state, and whether it has not been drawn yet.
-    latest: Mutex<(Arc<State>, bool)>,
+    latest: Mutex<(Arc<WatchState>, bool)>,
     /// Whether the user wants to end, or the terminal is gone.
     left: AtomicBool,
     /// Whether the watch has ended.
@@ -68,7 +68,7 @@ impl Screen {
     /// What the terminal says; it is as it was, then.
     pub fn open(color: Color) -> io::Result<Screen> {
         terminal::enter()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedScreen::default());
         let mine = Arc::clone(&shared);
         let run = move || {
             let ended = show(&mine, color);
@@ -82,7 +82,7 @@ impl Screen {
     }
 
     /// Shows `state` from now on. Never waits for the terminal.
-    pub fn show(&self, state: &State) {
+    pub fn show(&self, state: &WatchState) {
         let state = Arc::new(state.clone());
         *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = (state, true);
     }
@@ -119,7 +119,7 @@ impl Screen {
 }
 
 impl Output for Screen {
-    fn tick(&mut self, state: &State, _: &[events::Event]) -> io::Result<Next> {
+    fn tick(&mut self, state: &WatchState, _: &[events::LiveEvent]) -> io::Result<Next> {
         self.show(state);
         Ok(if self.left() { Next::Stop } else { Next::Go })
     }
@@ -133,10 +133,10 @@ impl Drop for Screen {
 }
 
 /// Draws and takes keys until one side ends.
-fn show(shared: &Shared, color: Color) -> io::Result<()> {
+fn show(shared: &SharedScreen, color: Color) -> io::Result<()> {
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     repaint(&mut terminal)?;
-    let (mut view, palette) = (View::default(), Palette::new(color));
+    let (mut view, palette) = (ScreenView::default(), Palette::new(color));
     let mut stale = true;
     loop {
         let state = {
@@ -160,13 +160,13 @@ fn show(shared: &Shared, color: Color) -> io::Result<()> {
         while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(pressed) => match key(pressed).map(|key| view.press(key, &state)) {
-                    Some(Reaction::Quit) => return Ok(()),
-                    Some(Reaction::Draw) => stale = true,
-                    Some(Reaction::Repaint) => {
+                    Some(KeyEffect::Quit) => return Ok(()),
+                    Some(KeyEffect::Draw) => stale = true,
+                    Some(KeyEffect::Repaint) => {
                         repaint(&mut terminal)?;
                         stale = true;
                     }
-                    Some(Reaction::None) | None => {}
+                    Some(KeyEffect::None) | None => {}
                 },
                 Event::Resize(..) => stale = true,
                 _ => {}
@@ -186,33 +186,33 @@ fn repaint<B: Backend>(terminal: &mut Terminal<B>) -> Result<(), B::Error> {
 }
 
 /// What a key of the terminal is to us.
-fn key(event: KeyEvent) -> Option<Key> {
+fn key(event: KeyEvent) -> Option<ScreenKey> {
     if event.kind == KeyEventKind::Release {
         return None;
     }
     let control = event.modifiers.contains(KeyModifiers::CONTROL);
     Some(match event.code {
-        KeyCode::Char('c') if control => Key::Interrupt,
-        KeyCode::Char('l' | 'u') if control => Key::Clear,
-        KeyCode::Char('p') if control => Key::Up,
-        KeyCode::Char('n') if control => Key::Down,
-        KeyCode::Char('b') if control => Key::PageUp,
-        KeyCode::Char('f') if control => Key::PageDown,
+        KeyCode::Char('c') if control => ScreenKey::Interrupt,
+        KeyCode::Char('l' | 'u') if control => ScreenKey::Clear,
+        KeyCode::Char('p') if control => ScreenKey::Up,
+        KeyCode::Char('n') if control => ScreenKey::Down,
+        KeyCode::Char('b') if control => ScreenKey::PageUp,
+        KeyCode::Char('f') if control => ScreenKey::PageDown,
         KeyCode::Char(_) if control || event.modifiers.contains(KeyModifiers::ALT) => return None,
-        KeyCode::Char(c) => Key::Character(c),
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::Left => Key::Left,
-        KeyCode::Right => Key::Right,
-        KeyCode::PageUp => Key::PageUp,
-        KeyCode::PageDown => Key::PageDown,
-        KeyCode::Home => Key::Home,
-        KeyCode::End => Key::End,
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Escape,
-        KeyCode::Tab => Key::Tab,
-        KeyCode::BackTab => Key::BackTab,
-        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Char(c) => ScreenKey::Character(c),
+        KeyCode::Up => ScreenKey::Up,
+        KeyCode::Down => ScreenKey::Down,
+        KeyCode::Left => ScreenKey::Left,
+        KeyCode::Right => ScreenKey::Right,
+        KeyCode::PageUp => ScreenKey::PageUp,
+        KeyCode::PageDown => ScreenKey::PageDown,
+        KeyCode::Home => ScreenKey::Home,
+        KeyCode::End => ScreenKey::End,
+        KeyCode::Enter => ScreenKey::Enter,
+        KeyCode::Esc => ScreenKey::Escape,
+        KeyCode::Tab => ScreenKey::Tab,
+        KeyCode::BackTab => ScreenKey::BackTab,
+        KeyCode::Backspace => ScreenKey::Backspace,
         _ => return None,
     })
 }

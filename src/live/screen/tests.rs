@@ -10,25 +10,30 @@ use ratatui::buffer::Buffer;
 use ratatui::style::{Color as Ink, Modifier};
 
 use super::draw::draw;
-use super::keys::{Key, Room, View};
+use super::keys::{PaneHeights, ScreenKey, ScreenView};
 use super::palette::Palette;
 use crate::live::samples;
-use crate::live::state::State;
+use crate::live::state::WatchState;
 use crate::report::terminal::{Color, is_hostile};
 
 /// The sizes that every screen is looked at.
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-fn drawn(state: &State, view: &View, (width, height): (u16, u16), color: Color) -> (Buffer, Room) {
+fn drawn(
+    state: &WatchState,
+    view: &ScreenView,
+    (width, height): (u16, u16),
+    color: Color,
+) -> (Buffer, PaneHeights) {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let mut room = Room::default();
+    let mut room = PaneHeights::default();
     terminal.draw(|frame| room = draw(frame, state, view, Palette::new(color))).unwrap();
     (terminal.backend().buffer().clone(), room)
 }
 
 /// The same twice, so that the view knows how much fits.
-fn screen(state: &State, keys: &[Key], size: (u16, u16), color: Color) -> Buffer {
-    let (mut view, state) = (View::default(), Arc::new(state.clone()));
+fn screen(state: &WatchState, keys: &[ScreenKey], size: (u16, u16), color: Color) -> Buffer {
+    let (mut view, state) = (ScreenView::default(), Arc::new(state.clone()));
     for key in keys {
         view.room = drawn(&state, &view, size, color).1;
         view.press(*key, &state);
@@ -47,26 +52,26 @@ fn text(buffer: &Buffer) -> String {
     out
 }
 
-fn typed(text: &str) -> Vec<Key> {
-    text.chars().map(Key::Character).collect()
+fn typed(text: &str) -> Vec<ScreenKey> {
+    text.chars().map(ScreenKey::Character).collect()
 }
 
 /// Every screen that is compared: its name, its state, the keys pressed.
-fn screens() -> Vec<(&'static str, State, Vec<Key>)> {
-    let filter = [typed("/flood"), vec![Key::Enter]].concat();
+fn screens() -> Vec<(&'static str, WatchState, Vec<ScreenKey>)> {
+    let filter = [typed("/flood"), vec![ScreenKey::Enter]].concat();
     vec![
         ("quiet", samples::quiet(), vec![]),
         ("overflow", samples::overflow(), vec![]),
-        ("detail", samples::overflow(), vec![Key::Enter, Key::Right]),
-        ("mixture", samples::mixture(), vec![Key::Down, Key::Down]),
-        ("listeners", samples::mixture(), vec![Key::BackTab, Key::End]),
+        ("detail", samples::overflow(), vec![ScreenKey::Enter, ScreenKey::Right]),
+        ("mixture", samples::mixture(), vec![ScreenKey::Down, ScreenKey::Down]),
+        ("listeners", samples::mixture(), vec![ScreenKey::BackTab, ScreenKey::End]),
         ("help", samples::overflow(), typed("?")),
         ("typing", samples::mixture(), typed("/flo")),
         ("filter", samples::mixture(), filter),
         ("warnings", samples::mixture(), typed("w")),
         ("lost", samples::lost_interface(), vec![]),
         ("frozen", samples::overflow(), typed(" ")),
-        ("beginning", State::default(), vec![]),
+        ("beginning", WatchState::default(), vec![]),
     ]
 }
 
@@ -160,7 +165,7 @@ fn what_strangers_have_named_cannot_steer_the_terminal() {
             finding.evidence[0].text = evil.into();
         }
     }
-    let keys = [vec![], vec![Key::Enter], typed("w"), typed("?"), typed("/\u{1b}[2J")];
+    let keys = [vec![], vec![ScreenKey::Enter], typed("w"), typed("?"), typed("/\u{1b}[2J")];
     for keys in keys {
         for size in SIZES {
             let buffer = screen(&state, &keys, size, Color::Ansi);
@@ -174,14 +179,14 @@ fn what_strangers_have_named_cannot_steer_the_terminal() {
 fn the_chosen_row_is_always_in_sight() {
     let state = Arc::new(samples::mixture());
     for size in SIZES {
-        let mut view = View::default();
+        let mut view = ScreenView::default();
         for _ in 0..state.incidents.len() + 1 {
             let (buffer, room) = drawn(&state, &view, size, Color::Off);
             view.room = room;
             let chosen = view.chosen(&state).unwrap().incident.kind.name();
             let seen = text(&buffer).lines().any(|line| line.contains('▸') && line.contains(chosen));
             assert!(seen, "{chosen} at {size:?}");
-            view.press(Key::Down, &state);
+            view.press(ScreenKey::Down, &state);
         }
     }
 }
@@ -191,10 +196,10 @@ proptest! {
     #[test]
     fn any_size_is_drawn(width in 1u16..230, height in 1u16..70, keys in "[?w/ \\tjkqGn]{0,4}", which in 0usize..5) {
         let state = &samples::all()[which].1;
-        let keys: Vec<Key> =
-            keys.chars().map(|c| if c == '\t' { Key::Tab } else { Key::Character(c) }).collect();
+        let keys: Vec<ScreenKey> =
+            keys.chars().map(|c| if c == '\t' { ScreenKey::Tab } else { ScreenKey::Character(c) }).collect();
         screen(state, &keys, (width, height), Color::Ansi);
-        screen(state, &[Key::Enter, Key::End], (width, height), Color::Ansi);
+        screen(state, &[ScreenKey::Enter, ScreenKey::End], (width, height), Color::Ansi);
     }
 }
 

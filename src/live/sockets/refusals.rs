@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::{Draft, count};
-use crate::detect::{Found, registry};
+use crate::detect::{FoundDraft, registry};
 use crate::diagnose::host::account::{self, LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::blame_full_queue;
 use crate::diagnose::incident;
@@ -48,7 +48,7 @@ pub(super) enum Queue {
 
 /// What a socket dropped from one look to the next.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Drops {
+pub(super) struct SocketDrops {
     /// Its inode.
     pub socket: u64,
     /// The end of the look before, and the beginning of this one.
@@ -67,7 +67,7 @@ pub(super) struct Drops {
     pub is_clear: bool,
 }
 
-impl Drops {
+impl SocketDrops {
     /// Which queue refused it.
     fn queue(&self) -> Queue {
         let [accept_queues, syn_queues] = self.counted.map(|counted| counted > 0);
@@ -83,7 +83,7 @@ impl Drops {
 
 /// Clients refused at one address because one queue was full.
 #[derive(Clone, Debug)]
-struct Sum {
+struct RefusedSum {
     from: Timestamp,
     /// The look that showed the first of it.
     seen: Timestamp,
@@ -112,9 +112,9 @@ pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, Vec<(PacketRef, PacketRef)>>
 /// The sums of all listeners.
 #[derive(Default)]
 pub(super) struct Refusals {
-    sums: BTreeMap<(SocketAddr, Queue), Sum>,
+    sums: BTreeMap<(SocketAddr, Queue), RefusedSum>,
     /// What the host had not counted yet when the sockets had: counters are read first.
-    pending: Vec<(SocketAddr, Drops)>,
+    pending: Vec<(SocketAddr, SocketDrops)>,
 }
 
 impl Refusals {
@@ -126,32 +126,32 @@ impl Refusals {
     /// The host's counters since the last look also explain drops just before that look.
     pub(super) fn explain_pending(&mut self, counted: [u64; 2], total: [u64; 2]) {
         for (address, drops) in std::mem::take(&mut self.pending) {
-            let left = self.add_explained(address, Drops { counted, total, ..drops });
+            let left = self.add_explained(address, SocketDrops { counted, total, ..drops });
             if left > 0 {
-                self.add_as(address, Queue::Unknown, Drops { dropped: left, ..drops });
+                self.add_as(address, Queue::Unknown, SocketDrops { dropped: left, ..drops });
             }
         }
     }
 
     /// Adds what a socket at `address` dropped.
-    pub(super) fn add(&mut self, address: SocketAddr, drops: Drops) {
+    pub(super) fn add(&mut self, address: SocketAddr, drops: SocketDrops) {
         let left = self.add_explained(address, drops);
         if left > 0 {
-            self.pending.push((address, Drops { dropped: left, ..drops }));
+            self.pending.push((address, SocketDrops { dropped: left, ..drops }));
         }
     }
 
     /// Adds the drops that the host's counters explain; returns the rest. A refused final ACK counts twice at the
     /// socket. Further drops were no refusals: the socket also counts SYNs that are repeated while their request waits.
-    fn add_explained(&mut self, address: SocketAddr, drops: Drops) -> u64 {
+    fn add_explained(&mut self, address: SocketAddr, drops: SocketDrops) -> u64 {
         let refused = drops.dropped.min(drops.counted.iter().sum::<u64>() * 2);
         if refused > 0 {
-            self.add_as(address, drops.queue(), Drops { dropped: refused, ..drops });
+            self.add_as(address, drops.queue(), SocketDrops { dropped: refused, ..drops });
         }
         drops.dropped - refused
     }
 
-    fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: Drops) {
+    fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: SocketDrops) {
         let last = drops.during.1;
         let queue = match queue {
             // If the counters show a full queue but not which, the drops belong to the refusals under way.
@@ -162,9 +162,9 @@ impl Refusals {
             known => known,
         };
         let base = [0, 1].map(|n| drops.total[n].saturating_sub(drops.counted[n]));
-        let sum = self.sums.entry((address, queue)).or_insert_with(|| Sum::begin(drops.during, base));
+        let sum = self.sums.entry((address, queue)).or_insert_with(|| RefusedSum::begin(drops.during, base));
         if sum.told.is_none() && sum.dropped > 0 && last - sum.last >= APART {
-            *sum = Sum::begin(drops.during, base);
+            *sum = RefusedSum::begin(drops.during, base);
         }
         sum.last = last;
         sum.dropped += drops.dropped;
@@ -174,7 +174,7 @@ impl Refusals {
 
     /// Whether a client was refused just now and no finding reports it.
     pub(super) fn has_untold(&self, now: Timestamp) -> bool {
-        let is_untold = |(key, sum): (&(SocketAddr, Queue), &Sum)| {
+        let is_untold = |(key, sum): (&(SocketAddr, Queue), &RefusedSum)| {
             key.1 != Queue::Unknown && sum.told.is_none() && now - sum.last < SOON
         };
         self.sums.iter().any(is_untold)
@@ -211,7 +211,7 @@ impl Refusals {
         serves: impl Fn(SocketAddr, SocketAddr) -> bool,
         handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
         now: Timestamp,
-    ) -> Vec<Found> {
+    ) -> Vec<FoundDraft> {
         let mut found = Vec::new();
         for ((address, queue), sum) in &mut self.sums {
             if *queue == Queue::Unknown {
@@ -236,9 +236,9 @@ impl Refusals {
     }
 }
 
-impl Sum {
-    fn begin((from, seen): (Timestamp, Timestamp), base: [u64; 2]) -> Sum {
-        Sum {
+impl RefusedSum {
+    fn begin((from, seen): (Timestamp, Timestamp), base: [u64; 2]) -> RefusedSum {
+        RefusedSum {
             from,
             seen,
             last: from,
@@ -254,7 +254,7 @@ impl Sum {
     }
 
     /// Notes which socket it was, and its queue if it was fuller than any before: another one may have another limit.
-    fn note_socket(&mut self, drops: &Drops) {
+    fn note_socket(&mut self, drops: &SocketDrops) {
         if self.sockets.len() < SOCKETS {
             self.sockets.insert(drops.socket);
         }
@@ -358,7 +358,7 @@ impl Sum {
         Some((host, Kind::AcceptQueueOverflow, vec![(at, "a handshake of that time")]))
     }
 
-    fn finding(&self, address: SocketAddr) -> Option<Found> {
+    fn finding(&self, address: SocketAddr) -> Option<FoundDraft> {
         let (server, kind, shown) = self.told.as_ref()?;
         let mut shown = shown.iter().copied();
         let mut d = Draft::about_listener(*server, registry::spec(*kind), shown.next()?);
@@ -410,9 +410,9 @@ mod tests {
     use super::*;
     use crate::decode::segment::PacketId;
 
-    fn drops(second: i64, dropped: u64, counted: [u64; 2], full: bool) -> Drops {
+    fn drops(second: i64, dropped: u64, counted: [u64; 2], full: bool) -> SocketDrops {
         let at = |second: i64| Timestamp(second * 1_000_000_000);
-        Drops {
+        SocketDrops {
             socket: 1,
             during: (at(second - 1), at(second)),
             dropped,
@@ -460,13 +460,16 @@ mod tests {
             "192.0.2.1:80 refused 6 attempts by its own drop count; queue 6 of 5."
         );
         // The server comes back with a shorter backlog: the queue and its limit are those of one socket.
-        let shorter = Drops { socket: 2, queue: 4, limit: Some(3), ..drops(362, 3, [3, 0], true) };
+        let shorter = SocketDrops { socket: 2, queue: 4, limit: Some(3), ..drops(362, 3, [3, 0], true) };
         refusals.add(address, shorter);
         assert_eq!(
             find(&mut refusals),
             "192.0.2.1:80 refused 9 attempts by the drop counts of the 2 sockets that listened there; queue 6 of 5."
         );
-        refusals.add(address, Drops { socket: 3, queue: 10, limit: Some(9), ..drops(362, 1, [1, 0], true) });
+        refusals.add(
+            address,
+            SocketDrops { socket: 3, queue: 10, limit: Some(9), ..drops(362, 1, [1, 0], true) },
+        );
         assert!(find(&mut refusals).contains("of the 3 sockets that listened there; queue 10 of 9."));
         refusals.end(address, Kind::SynDropAcceptQueue);
         refusals.add(address, drops(363, 1, [0, 1], false));

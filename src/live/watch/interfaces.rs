@@ -2,7 +2,7 @@
 
 use super::{DROPS, Watch};
 use crate::capture::feed::Interface;
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::time::{Span, Timestamp};
 
 /// Steps of the clock that are told at least.
@@ -10,7 +10,7 @@ const CLOCK_STEP: Span = Span::millis(250);
 
 impl Watch {
     /// Adds events for interfaces that went down, came back or dropped packets.
-    pub(super) fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<Event>) {
+    pub(super) fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<LiveEvent>) {
         let mut dropped = 0;
         let mut lines = Vec::new();
         for (n, is) in interfaces.iter().enumerate() {

@@ -6,11 +6,15 @@ use std::net::SocketAddr;
 use super::{LISTENERS, Watch};
 use crate::flow::key::Host;
 use crate::host::Snapshot;
-use crate::live::state::Listener;
+use crate::live::state::ListenerState;
 
 impl Watch {
     /// The listening sockets of the host, then servers on the wire, with the rates of this second.
-    pub(super) fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>, second: i64) -> Vec<Listener> {
+    pub(super) fn listeners(
+        &mut self,
+        rates: &BTreeMap<Host, (u64, u64)>,
+        second: i64,
+    ) -> Vec<ListenerState> {
         let mut open: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for watched in self.state.incidents.iter().filter(|watched| watched.open) {
             if let Some(listener) = watched.incident.listener {
@@ -31,9 +35,9 @@ impl Watch {
             // them together.
             at.entry(row.address).or_insert(n);
         }
-        let mut row = |address, all: &mut Vec<Listener>| {
+        let mut row = |address, all: &mut Vec<ListenerState>| {
             *at.entry(address).or_insert_with(|| {
-                all.push(Listener::at(address));
+                all.push(ListenerState::at(address));
                 all.len() - 1
             })
         };

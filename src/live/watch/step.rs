@@ -2,7 +2,7 @@
 
 /// A step of a watch at which the program may fail without an end of the watch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum WatchStep {
     /// Packets are taken in.
     Packets,
     /// The clock goes on.
@@ -23,21 +23,21 @@ pub enum Step {
     Report,
 }
 
-impl Step {
+impl WatchStep {
     /// The step's name, and the consequence of its failure.
     pub(super) fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Step::Packets => ("taking in packets", "connections of that moment may be missing"),
-            Step::Tick => ("bringing the watch up to date", "findings of that moment may be missing"),
-            Step::Looking => ("looking for findings", "findings of that moment may be missing"),
-            Step::OpenConnections => {
+            WatchStep::Packets => ("taking in packets", "connections of that moment may be missing"),
+            WatchStep::Tick => ("bringing the watch up to date", "findings of that moment may be missing"),
+            WatchStep::Looking => ("looking for findings", "findings of that moment may be missing"),
+            WatchStep::OpenConnections => {
                 ("looking at open connections", "findings about some of these may be missing")
             }
-            Step::Telling => ("telling new findings", "findings of that moment may be missing"),
-            Step::Showing => ("bringing the screen up to date", "it may show an older state"),
-            Step::Kernel => ("asking the kernel", "its counters may be missing"),
-            Step::Recording => ("writing packets to a file", "from there on none are written"),
-            Step::Report => (
+            WatchStep::Telling => ("telling new findings", "findings of that moment may be missing"),
+            WatchStep::Showing => ("bringing the screen up to date", "it may show an older state"),
+            WatchStep::Kernel => ("asking the kernel", "its counters may be missing"),
+            WatchStep::Recording => ("writing packets to a file", "from there on none are written"),
+            WatchStep::Report => (
                 "writing the report",
                 "it holds only findings told before, and not how the connections ended",
             ),

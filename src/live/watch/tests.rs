@@ -19,13 +19,13 @@ fn segment((address, port): ([u8; 4], u16), answer: bool) -> Vec<u8> {
 
 /// Twenty seconds with a refused connection each, that of the third second from `third`; warnings and the report.
 fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysis) {
-    let options = Options { threads: 1, ..Options::default() };
+    let options = AnalysisOptions { threads: 1, ..AnalysisOptions::default() };
     let mut watch = Watch::new(Setup { options, ..Setup::default() }, None).expect("threads");
     let interfaces = [Interface { name: "eth0".to_owned(), up: true, ..Interface::default() }];
     let (mut said, mut number) = (Vec::new(), 0);
-    let mut note = |events: Vec<Event>| {
+    let mut note = |events: Vec<LiveEvent>| {
         said.extend(events.into_iter().filter_map(|event| match event {
-            Event::Warning { text, .. } => Some(text),
+            LiveEvent::Warning { text, .. } => Some(text),
             _ => None,
         }));
     };
@@ -56,14 +56,14 @@ fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysi
     (said, outcome)
 }
 
-fn fatal(place: trap::Place) -> ([u8; 4], u16) {
+fn fatal(place: trap::FaultPlace) -> ([u8; 4], u16) {
     (trap::ADDRESS.octets(), trap::port(place))
 }
 
 /// A fault while a watch reports changes does not end it, and is reported once.
 #[test]
 fn a_watch_goes_on_after_a_fault() {
-    let (said, outcome) = play(fatal(trap::Place::Live), true);
+    let (said, outcome) = play(fatal(trap::FaultPlace::Live), true);
     assert_eq!(outcome.report.summary.connections, 20);
     let [text] = &said[..] else { panic!("{said:?}") };
     assert!(text.contains("failed while telling new findings (at src/fault.rs:"), "{text}");
@@ -74,7 +74,7 @@ fn a_watch_goes_on_after_a_fault() {
 /// A fault at an open connection costs the open ones of its part, for as long as it is open.
 #[test]
 fn a_fault_at_an_open_connection_costs_no_other() {
-    let (said, outcome) = play(fatal(trap::Place::Open), false);
+    let (said, outcome) = play(fatal(trap::FaultPlace::Open), false);
     let [text] = &said[..] else { panic!("{said:?}") };
     assert!(text.contains("failed while looking at open connections (at src/fault.rs:"), "{text}");
     assert_eq!(outcome.damage, said);
@@ -85,7 +85,7 @@ fn a_fault_at_an_open_connection_costs_no_other() {
 #[test]
 fn a_report_is_written_after_any_fault() {
     for (place, doing) in
-        [(trap::Place::Look, "looking for findings"), (trap::Place::Report, "writing the report")]
+        [(trap::FaultPlace::Look, "looking for findings"), (trap::FaultPlace::Report, "writing the report")]
     {
         let (said, outcome) = play(fatal(place), true);
         let [text] = &said[..] else { panic!("{place:?}: {said:?}") };
@@ -114,7 +114,7 @@ fn a_clock_that_is_set_is_told_once() {
             ..Interface::default()
         });
         for event in watch.tick(Timestamp((1 + tick as i64) * 1_000_000_000), &interfaces, &[]) {
-            if let Event::Warning { text, .. } = event {
+            if let LiveEvent::Warning { text, .. } = event {
                 told.push(text);
             }
         }

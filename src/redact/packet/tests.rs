@@ -4,14 +4,14 @@ use super::*;
 use crate::capture::Packet;
 use crate::decode::segment::{PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode};
-use crate::redact::Key;
+use crate::redact::PseudonymKey;
 use crate::time::Timestamp;
 
 /// The link type.
 const ETHERNET: u16 = 1;
 
 fn rewriter() -> Rewriter {
-    Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])))
+    Rewriter::redacting(Pseudonyms::new(&PseudonymKey::new([7; PseudonymKey::BYTES])))
 }
 
 /// An Ethernet frame with one TCP segment between 192.0.2.1 and 192.0.2.2 and right checksums.
@@ -423,7 +423,7 @@ fn options_of_tcp_that_may_hold_an_address_become_padding() {
     // A cookie lets its bearer send data in a SYN: its length is enough.
     let (data, original) = redacted(with_options(&[34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1]));
     assert_eq!(data[54..], [34, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    assert!(decoded(&data, original).1.options.has(crate::decode::segment::Options::FAST_OPEN_COOKIE));
+    assert!(decoded(&data, original).1.options.has(crate::decode::segment::TcpOptions::FAST_OPEN_COOKIE));
     // Bytes behind the end of the list, and bytes that are no option.
     let (data, _) = redacted(with_options(b"\x00ACME-cu"));
     assert_eq!(data[54..], [0; 8]);

@@ -44,19 +44,19 @@ const WIDTHS: [i64; 25] = [
 
 /// An interval of time as the ground of a chart.
 #[derive(Clone, Copy)]
-pub(super) struct Stretch {
+pub(super) struct ChartInterval {
     from: Timestamp,
     to: Timestamp,
 }
 
-impl Stretch {
+impl ChartInterval {
     /// From the first to the last of `times`; `None` without any, or if all are equal.
-    pub fn of(times: impl Iterator<Item = Timestamp>) -> Option<Stretch> {
+    pub fn of(times: impl Iterator<Item = Timestamp>) -> Option<ChartInterval> {
         let (from, to) = times.fold(None, |range: Option<(Timestamp, Timestamp)>, time| {
             let (from, to) = range.unwrap_or((time, time));
             Some((from.min(time), to.max(time)))
         })?;
-        (to > from).then_some(Stretch { from, to })
+        (to > from).then_some(ChartInterval { from, to })
     }
 
     /// Where `time` lies, 0 to 100.
@@ -88,7 +88,7 @@ impl Stretch {
 }
 
 /// Findings per interval of time as bars, coloured by severity; nothing where all began at one moment.
-pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: TimeFormat) -> String {
+pub(super) fn rate(findings: &[&Finding], over: ChartInterval, clock: TimeFormat) -> String {
     let width = over.width();
     let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;
     let mut counts = vec![[0u64; 3]; bars];
@@ -142,7 +142,7 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: TimeFormat) -> S
 /// The queues of a listener over time, with their limit as a line; nothing where all samples are of one moment.
 pub(super) fn queues(history: &QueueHistory, clock: TimeFormat) -> String {
     let samples = &history.samples;
-    let Some(over) = Stretch::of(samples.iter().map(|sample| sample.at)) else { return String::new() };
+    let Some(over) = ChartInterval::of(samples.iter().map(|sample| sample.at)) else { return String::new() };
     let longest = |of: &dyn Fn(&QueueLengths) -> u64| samples.iter().map(of).max().unwrap_or(0);
     let (accept, requests) =
         (longest(&|sample| sample.accept_queue), longest(&|sample| sample.syn_queue.unwrap_or(0)));
@@ -208,7 +208,8 @@ mod tests {
     fn the_bars_hold_all_findings_and_are_not_many() {
         let report = samples::mixture();
         let findings: Vec<_> = report.findings.iter().collect();
-        let over = Stretch::of(report.captures.iter().flat_map(|c| [c.first, c.last]).flatten()).unwrap();
+        let over =
+            ChartInterval::of(report.captures.iter().flat_map(|c| [c.first, c.last]).flatten()).unwrap();
         assert_eq!(over.width(), Span::secs(20));
         let svg = rate(&findings, over, TimeFormat::new([]));
         assert!(svg.contains("per 20 s: at most"), "{svg}");
@@ -238,8 +239,8 @@ mod tests {
     #[test]
     fn a_moment_is_no_stretch() {
         let at = |second| Timestamp(0) + Span::secs(second);
-        assert!(Stretch::of([at(7)].into_iter()).is_none());
-        let over = Stretch::of([at(7), at(17)].into_iter()).unwrap();
+        assert!(ChartInterval::of([at(7)].into_iter()).is_none());
+        let over = ChartInterval::of([at(7), at(17)].into_iter()).unwrap();
         assert_eq!(over.bar(at(8), at(12)), "left:10.00%;width:40.00%");
         assert_eq!(over.bar(at(0), at(0)), "left:0.00%;width:0.00%");
     }

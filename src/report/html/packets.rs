@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::escape::escape;
 use crate::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::clock::TimeFormat;
-use crate::report::ladder::{Gap, Ladder, Rung};
+use crate::report::ladder::{Gap, LadderLine, PacketLadder};
 use crate::report::terminal::{counted, grouped};
-use crate::report::words::{sole_capture, whereabouts};
+use crate::report::words::{seen_elsewhere, sole_capture};
 
 /// Packets of one ladder.
 const PACKETS: usize = 24;
@@ -26,7 +26,7 @@ pub(super) enum Legend {
 /// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them. The
 /// first one says how it is to be read.
 pub(super) fn ladder(finding: &Finding, clock: TimeFormat, captures: &[Capture], legend: Legend) -> String {
-    let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
+    let ladder = PacketLadder::new(&finding.evidence, clock, PACKETS);
     let sole = sole_capture(finding, captures);
     let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());
     let (day, of) =
@@ -41,10 +41,10 @@ pub(super) fn ladder(finding: &Finding, clock: TimeFormat, captures: &[Capture],
     );
     for rung in &ladder.rungs {
         match rung {
-            Rung::CountedOnly(n) => {
+            LadderLine::CountedOnly(n) => {
                 break_row(&mut out, &format!("{} not drawn", counted(*n as u64, "packet")))
             }
-            Rung::Packet { evidence, time, gap } => {
+            LadderLine::Packet { evidence, time, gap } => {
                 let height = match gap {
                     Gap::Scaled(part) => (part * TALLEST).round() as u64,
                     Gap::Break(span) => {
@@ -79,7 +79,7 @@ pub(super) fn ladder(finding: &Finding, clock: TimeFormat, captures: &[Capture],
                     evidence.packet,
                     escape(&evidence.text),
                     {
-                        let place = whereabouts(evidence, named);
+                        let place = seen_elsewhere(evidence, named);
                         match place.trim_start() {
                             "" => String::new(),
                             place => format!(" <span class=\"faint\">{}</span>", escape(place)),

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{JSON, Page, escape};
+use super::{HtmlPage, JSON, escape};
 use crate::report::route::{PATH_COLUMNS, PATHS, POINT_COLUMNS, POINTS, about_points, path_row, point_row};
-use crate::report::words::{left_over, more};
+use crate::report::words::{more, omitted};
 
-impl Page<'_> {
+impl HtmlPage<'_> {
     /// A section with both, where points have names.
     pub(super) fn points(&self, out: &mut String) {
         let report = self.report;
@@ -20,12 +20,12 @@ impl Page<'_> {
         );
         let points = report.points.iter().take(POINTS).map(point_row);
         table(out, "Capture points", &POINT_COLUMNS, points);
-        if let Some(rest) = left_over(report.points.len(), POINTS) {
+        if let Some(rest) = omitted(report.points.len(), POINTS) {
             let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "point"));
         }
         if !report.paths.is_empty() {
             table(out, "Paths", &PATH_COLUMNS, report.paths.iter().take(PATHS).map(path_row));
-            if let Some(rest) = left_over(report.paths.len(), PATHS) {
+            if let Some(rest) = omitted(report.paths.len(), PATHS) {
                 let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "path"));
             }
         }

@@ -10,7 +10,7 @@ const FLAVORS: [Flavor; 3] = [Flavor::Github, Flavor::Gitlab, Flavor::Jira];
 /// Without the program's version.
 fn rendered(report: &Report, flavor: Flavor, length: Length) -> String {
     let mut out = Vec::new();
-    write(report, Options { flavor, length }, &mut out).unwrap();
+    write(report, MarkdownOptions { flavor, length }, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     text.replace(concat!("synscope ", env!("CARGO_PKG_VERSION")), "synscope VERSION")
 }

@@ -9,10 +9,10 @@ use super::{INDENT, Text};
 use crate::model::{Certainty, Evidence, Finding, Incident, Report, Severity};
 use crate::report::glossary;
 use crate::report::step::NextStep;
-use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, severity_style};
+use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, TerminalPage, severity_style};
 use crate::report::words::{
-    alternatives, capital, captured_at, certainty_reason, clearest, ended, left_over, more, other_names,
-    place, share, who,
+    alternatives, capital, captured_at, certainty_reason, clearest, ended, endpoints, more, omitted,
+    other_names, place, share,
 };
 use crate::time::Span;
 
@@ -68,7 +68,7 @@ pub fn write(
     let mut text = Vec::new();
     for amount in AMOUNTS {
         text.clear();
-        Text::new(report, Page::new(&mut text, look)).brief(amount, settings)?;
+        Text::new(report, TerminalPage::new(&mut text, look)).brief(amount, settings)?;
         let lines = text.iter().filter(|&&byte| byte == b'\n').count();
         if report.incidents.len() != 1 || settings == SettingsSection::Shown || lines <= LINES {
             break;
@@ -146,11 +146,11 @@ impl Text<'_, '_> {
             _ => format!("#{} {}", e.packet, e.text),
         };
         let mut shown: Vec<String> = evidence[..head].iter().map(packet).collect();
-        if let Some(rest) = left_over(evidence.len(), head + 1) {
+        if let Some(rest) = omitted(evidence.len(), head + 1) {
             shown.push(more(rest, "packet"));
         }
         shown.extend(evidence[head..].last().map(packet));
-        let mut who = who(finding);
+        let mut who = endpoints(finding);
         if let Some(names) = other_names(finding) {
             who.push_str(&format!(" ({names})"));
         }
@@ -180,7 +180,7 @@ impl Text<'_, '_> {
             &format!(
                 "At fault{}: {}. {}{because}",
                 if incident.certainty == Certainty::Possible { ", if it is that" } else { "" },
-                glossary::at_fault(incident.kind),
+                glossary::responsible_side(incident.kind),
                 capital(&incident.certainty.to_string())
             ),
         )?;

@@ -185,7 +185,7 @@ fn what_is_in_trouble_stays_and_what_was_let_go_is_not_begun_again() {
     let (facts, mut tracker) = tracked(&wire.segments(), 100);
     assert_eq!(facts.len(), 400, "each connection once");
     assert!(tracker.evicted() >= 300);
-    assert!(tracker.take_went_on().segments > 0);
+    assert!(tracker.drain_evicted_news().segments > 0);
     let troubled = |f: &&ConnectionFacts| f.syn_ack.count == 3 && f.ending != Ending::Evicted;
     assert_eq!(facts.iter().filter(troubled).count(), 20);
 }

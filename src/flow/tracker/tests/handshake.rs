@@ -1,8 +1,8 @@
 //! How connections begin.
 
 use super::*;
-use crate::decode::segment::{Options, Traits};
-use crate::flow::facts::Sent;
+use crate::decode::segment::{TcpOptions, Traits};
+use crate::flow::facts::Transmission;
 use crate::flow::key::Host;
 
 #[test]
@@ -272,7 +272,7 @@ fn fast_open_data_in_the_syn() {
     for l in [&taken, &refused] {
         l.client.syn(0.0).with(|s| {
             s.payload = 62;
-            s.options |= Options::FAST_OPEN_COOKIE;
+            s.options |= TcpOptions::FAST_OPEN_COOKIE;
         });
     }
     taken.server.syn_ack(0.001).acks(taken.client.isn().advance(63));
@@ -432,7 +432,9 @@ fn a_syn_ack_after_the_clients_data_tells_the_roles() {
         assert!(!f.mid_stream && !f.odd_handshake && f.began_after_handshake());
         assert_eq!((f.c.bytes, f.unanswered.retransmits, f.unanswered.acks), (62, 1, 1));
         assert_eq!((f.syn_ack.count, f.progress), (2, None));
-        assert!(f.syn_ack.iter().all(|sent| sent.is(Sent::AFTER_FINAL_ACK | Sent::AFTER_DATA)));
+        assert!(
+            f.syn_ack.iter().all(|sent| sent.is(Transmission::AFTER_FINAL_ACK | Transmission::AFTER_DATA))
+        );
     }
 }
 
@@ -461,7 +463,7 @@ fn a_request_that_answers_a_probe_is_no_sign_of_a_socket() {
     l.server.syn_ack(1.22);
     let f = wire.only();
     assert_eq!(f.progress, None);
-    assert!(f.syn_ack.iter().nth(1).is_some_and(|sent| !sent.is(Sent::AFTER_PROGRESS)));
+    assert!(f.syn_ack.iter().nth(1).is_some_and(|sent| !sent.is(Transmission::AFTER_PROGRESS)));
     // A socket echoes the final ACK.
     l.client.keepalive(2.2);
     l.server.ack(2.200_1);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::segment::{Address, Options, Traits, flow_hash};
+use crate::decode::segment::{Address, TcpOptions, Traits, flow_hash};
 use crate::flow::key::FlowKey;
 
 /// A segment of one of few connections; `crowd` makes their hashes collide.
@@ -141,7 +141,7 @@ proptest! {
             let mut s = segment(n, 1, 40_000 + port, Flags(flags), bound(seq), time, false);
             (s.ack, s.tsval, s.tsecr) = (Seq(bound(ack)), bound(tsval), bound(tsecr));
             s.payload = if near { payload % 3 } else { payload };
-            s.options = Options((bits & 0x7f) as u8);
+            s.options = TcpOptions((bits & 0x7f) as u8);
             s.window = bits;
             s.traits = Traits(bits).without(Traits::ICMP_ERROR);
             if back {
@@ -150,7 +150,7 @@ proptest! {
             segments.push(s);
         }
         let (facts, mut tracker) = tracked(&segments, limit);
-        let went_on = tracker.take_went_on();
+        let went_on = tracker.drain_evicted_news();
         adds_up(&facts, segments.len() - (tracker.late() + went_on.segments + went_on.strays) as usize);
         prop_assert_eq!(tracker.live(), 0);
         for f in &facts {

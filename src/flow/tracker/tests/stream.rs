@@ -1,7 +1,7 @@
 //! What happens between handshake and end: payload, probes, half-closes, resets.
 
 use super::*;
-use crate::decode::segment::Options;
+use crate::decode::segment::TcpOptions;
 
 /// An established connection of which everything so far was acknowledged; and when.
 fn established(wire: &Wire) -> (crate::flow::wire::Ladder, f64) {
@@ -155,7 +155,7 @@ fn shapes_of_rst() {
     assert!(reset(&bare).is_bare());
     assert_eq!(reset(&bare).seq, bare.server.isn().advance(1));
     assert!(reset(&refusal).is_socketless() && !reset(&refusal).is_bare());
-    assert!(!reset(&abort).is_socketless() && reset(&abort).options.has(Options::TIMESTAMPS));
+    assert!(!reset(&abort).is_socketless() && reset(&abort).options.has(TcpOptions::TIMESTAMPS));
 }
 
 #[test]

@@ -10,13 +10,13 @@ use crate::detect::draft::Passed;
 use crate::detect::registry;
 use crate::detect::spec::IgnoredPackets;
 use crate::model::{PacketPoints, Route};
-use crate::pair::passage::{Absence, MissingBetween, Passage, Watch};
+use crate::pair::packet_match::{Absence, CaptureCoverage, MatchedConnection, MissingBetween};
 use crate::pair::points::Points;
 use crate::pair::trace::Track;
 
 /// What the points show of one packet. Places are those among the points of its connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Journey {
+pub struct PacketPath {
     /// Where it was seen, in the direction in which it went.
     pub seen: Vec<usize>,
     /// The next point on its way, which should have it and has not; and how well that is known.
@@ -26,38 +26,43 @@ pub struct Journey {
 }
 
 /// A connection at all points that saw it.
-pub struct Hops<'a> {
+pub struct ConnectionPath<'a> {
     points: &'a Points,
     names: &'a [String],
     /// The points and their tracks, the one nearest to the client first.
     seen: Vec<(usize, &'a Track)>,
-    watches: &'a [Watch],
-    passages: RefCell<HashMap<(usize, usize), Rc<Passage<'a>>>>,
+    watches: &'a [CaptureCoverage],
+    passages: RefCell<HashMap<(usize, usize), Rc<MatchedConnection<'a>>>>,
 }
 
-impl<'a> Hops<'a> {
+impl<'a> ConnectionPath<'a> {
     /// A connection that these points saw, the one nearest to the client first.
     pub fn new(
         points: &'a Points,
         names: &'a [String],
         seen: Vec<(usize, &'a Track)>,
-        watches: &'a [Watch],
-    ) -> Hops<'a> {
-        Hops { points, names, seen, watches, passages: RefCell::default() }
+        watches: &'a [CaptureCoverage],
+    ) -> ConnectionPath<'a> {
+        ConnectionPath { points, names, seen, watches, passages: RefCell::default() }
     }
 
     /// The packets at two of the points, compared.
-    fn passage(&self, a: usize, b: usize) -> Rc<Passage<'a>> {
+    fn passage(&self, a: usize, b: usize) -> Rc<MatchedConnection<'a>> {
         let made = || {
             let [(x, one), (y, other)] = [self.seen[a], self.seen[b]];
             let watches = [&self.watches[x], &self.watches[y]];
-            Rc::new(Passage::new([one, other], self.points.round_trip(x, y), watches, usize::from(a > b)))
+            Rc::new(MatchedConnection::new(
+                [one, other],
+                self.points.round_trip(x, y),
+                watches,
+                usize::from(a > b),
+            ))
         };
         Rc::clone(self.passages.borrow_mut().entry((a, b)).or_insert_with(made))
     }
 
     /// Follows the packet at this place of one point.
-    pub fn follow(&self, at: usize, place: usize) -> Journey {
+    pub fn follow(&self, at: usize, place: usize) -> PacketPath {
         let by_client = self.seen[at].1.segments[place].by_client;
         let mut way: Vec<usize> = (0..self.seen.len()).collect();
         if !by_client {
@@ -74,7 +79,7 @@ impl<'a> Hops<'a> {
         let missing = position(seen.last()).and_then(|last| lacks(way.get(last + 1)));
         let before = position(seen.first()).and_then(|first| lacks(way.get(first.checked_sub(1)?)));
         let unsent = before.map(|(point, _)| point);
-        Journey { seen, missing, unsent }
+        PacketPath { seen, missing, unsent }
     }
 
     /// Segments of one point at an end that the next point on their way lacks, though it is not the other end.
@@ -106,11 +111,11 @@ impl<'a> Hops<'a> {
         self.sent(&self.follow(at, place))
     }
 
-    fn lost(&self, journey: &Journey) -> Option<[String; 2]> {
+    fn lost(&self, journey: &PacketPath) -> Option<[String; 2]> {
         Some([self.name(*journey.seen.last()?), self.name(journey.missing?.0)])
     }
 
-    fn sent(&self, journey: &Journey) -> Option<[String; 2]> {
+    fn sent(&self, journey: &PacketPath) -> Option<[String; 2]> {
         Some([self.name(journey.unsent?), self.name(*journey.seen.first()?)])
     }
 

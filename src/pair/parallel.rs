@@ -5,7 +5,7 @@ use std::thread;
 use crate::fault;
 
 /// The results of `work` for 0 to `n`, in order, computed by `threads` threads; 0 means one for each core.
-pub fn each_of<T: Send>(n: usize, threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub fn map_parallel<T: Send>(n: usize, threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     if threads == 1 {
         return (0..n).map(work).collect();
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Watch;
 use crate::detect::context::Stated;
-use crate::diagnose::host::stated;
+use crate::diagnose::host::snapshot_facts;
 use crate::host::Snapshot;
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked, and how often while packets come and soon after them.
@@ -26,7 +26,7 @@ impl Watch {
     }
 
     /// Asks the kernel, if that is due.
-    pub(super) fn look_if_due(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    pub(super) fn look_if_due(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         if !self.is_look_due(now) {
             return;
         }
@@ -55,32 +55,32 @@ impl Watch {
     }
 
     /// Joins the kernel's statements with the packets. After a refusal the sockets are looked at immediately.
-    pub(super) fn hear(&mut self, now: Timestamp) {
+    pub(super) fn join_statements(&mut self, now: Timestamp) {
         let Some(words) = &mut self.words else { return };
         let before = Arc::clone(words.refused());
         words.catch_up(now);
         if !Arc::ptr_eq(&before, words.refused()) {
-            self.engine.know_refused(words.refused());
+            self.engine.set_refused(words.refused());
             self.dirty = true;
         }
     }
 
     /// Asks the kernel.
-    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         self.looked = now;
         if let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) {
             self.record_look(look, now, events);
         }
     }
 
-    fn record_look(&mut self, look: Snapshot, now: Timestamp, events: &mut Vec<Event>) {
+    fn record_look(&mut self, look: Snapshot, now: Timestamp, events: &mut Vec<LiveEvent>) {
         // Packets that the filter leaves out count, too.
         let segments = |look: &Snapshot| look.counters.get("TcpInSegs").copied();
         if self.testimony.latest().is_some_and(|before| segments(before) != segments(&look)) {
             self.packet_came = now;
         }
         let mut worth_a_word = self.sockets.observe(&look);
-        self.engine.know_host(Stated { refusing: self.sockets.refusing(), ..stated::of(&look) });
+        self.engine.set_host(Stated { refusing: self.sockets.refusing(), ..snapshot_facts::of(&look) });
         worth_a_word.extend(self.testimony.record_look(look));
         worth_a_word.extend(self.witness.as_mut().and_then(|witness| witness.news()));
         worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use crate::decode::segment::{Address, Options};
+use crate::decode::segment::{Address, TcpOptions};
 use crate::flow::facts::{ConnectionFacts, Offer};
 use crate::flow::key::Host;
 use crate::history::accepted_syns::{AcceptedSyns, REUSED_WITHIN};
-use crate::history::listener::Listener;
+use crate::history::listener::ListenerHistory;
 use crate::time::{Span, Timestamp};
 
 /// With this many failed SYNs alike, and as many answered ones that differ, it is no accident.
@@ -108,19 +108,19 @@ pub struct Patterns {
 
 impl Patterns {
     /// What sets the refused SYNs apart.
-    pub fn of_refused(&self, failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+    pub fn of_refused(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
         *self.refused.get_or_init(|| Pattern::find(failed, listener))
     }
 
     /// What sets the ignored SYNs apart.
-    pub fn of_ignored(&self, failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+    pub fn of_ignored(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
         *self.ignored.get_or_init(|| Pattern::find(failed, listener))
     }
 }
 
 impl Pattern {
     /// What all failed SYNs have and no answered one has, the most telling first.
-    fn find(failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+    fn find(failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
         let accepted = listener.accepted.as_deref()?;
         let (first, last) = (failed.iter().map(|f| f.at).min()?, failed.iter().map(|f| f.at).max()?);
         // Answers at another time show that the listener has changed, not that it treats clients differently.
@@ -217,18 +217,18 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
     }
     let options = accepted.options.all();
     let named = [
-        (Options::TIMESTAMPS, "timestamps"),
-        (Options::SACK_PERMITTED, "SACK-permitted"),
-        (Options::WINDOW_SCALE, "window scale"),
-        (Options::MSS, "MSS"),
-        (Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE, "Fast Open"),
+        (TcpOptions::TIMESTAMPS, "timestamps"),
+        (TcpOptions::SACK_PERMITTED, "SACK-permitted"),
+        (TcpOptions::WINDOW_SCALE, "window scale"),
+        (TcpOptions::MSS, "MSS"),
+        (TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE, "Fast Open"),
     ];
     for (bits, name) in named.into_iter().filter(|_| !options.is_empty()) {
         let has = |f: &FailedSyn| f.syn.options.any(bits);
-        if failed.iter().all(has) && options.iter().all(|o| !Options(*o).any(bits)) {
+        if failed.iter().all(has) && options.iter().all(|o| !TcpOptions(*o).any(bits)) {
             return Some(SynFeature::With(name));
         }
-        if !failed.iter().any(has) && options.iter().all(|o| Options(*o).any(bits)) {
+        if !failed.iter().any(has) && options.iter().all(|o| TcpOptions(*o).any(bits)) {
             return Some(SynFeature::Without(name));
         }
     }
@@ -248,15 +248,15 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
 const ROW: u32 = 4;
 
 /// SYNs that failed with no pause of a whole second between them.
-struct Row {
+struct FailedRun {
     first: Timestamp,
     last: Timestamp,
     failed: u32,
 }
 
-impl Row {
+impl FailedRun {
     /// Whether the listener failed about all SYNs from the first one to the last: at the rate of those seconds no more came.
-    fn fails_all(&self, listener: &Listener) -> bool {
+    fn fails_all(&self, listener: &ListenerHistory) -> bool {
         let (from, to) = (self.first.seconds(), self.last.seconds());
         let lasted = self.last - self.first;
         let whole = Span::secs((to - from + 1) * listener.seconds.step());
@@ -267,7 +267,7 @@ impl Row {
     }
 
     /// Neighbouring seconds of this row with answers in them, and seconds in which SYNs failed and others did not.
-    fn mixed(&self, seconds: &[i64], listener: &Listener) -> (usize, usize) {
+    fn mixed(&self, seconds: &[i64], listener: &ListenerHistory) -> (usize, usize) {
         let step = listener.seconds.step();
         let (from, to) = (self.first.seconds(), self.last.seconds());
         let of_row = &seconds[seconds.partition_point(|second| *second < from)
@@ -284,7 +284,7 @@ impl Row {
 }
 
 /// In how many rows the refusals came: between two rows lies a whole second in which SYNs were answered.
-pub fn refusal_rows(refused: &[FailedSyn], listener: &Listener) -> usize {
+pub fn refusal_rows(refused: &[FailedSyn], listener: &ListenerHistory) -> usize {
     let mut seconds: Vec<i64> = refused.iter().map(|f| f.at.seconds()).collect();
     seconds.sort_unstable();
     seconds.dedup();
@@ -294,19 +294,19 @@ pub fn refusal_rows(refused: &[FailedSyn], listener: &Listener) -> usize {
 
 /// Whether a listener refused some connections and accepted others in turn, again and again: not one host that stopped
 /// and started.
-pub fn alternates(refused: &[FailedSyn], listener: &Listener) -> bool {
+pub fn alternates(refused: &[FailedSyn], listener: &ListenerHistory) -> bool {
     let mut at: Vec<Timestamp> = refused.iter().map(|f| f.at).collect();
     at.sort_unstable();
     let mut seconds: Vec<i64> = at.iter().map(|at| at.seconds()).collect();
     seconds.dedup();
     let step = listener.seconds.step();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<FailedRun> = Vec::new();
     for at in at {
         match rows.last_mut() {
             Some(row) if at.seconds() - row.last.seconds() <= step => {
-                *row = Row { last: at, failed: row.failed + 1, ..*row };
+                *row = FailedRun { last: at, failed: row.failed + 1, ..*row };
             }
-            _ => rows.push(Row { first: at, last: at, failed: 1 }),
+            _ => rows.push(FailedRun { first: at, last: at, failed: 1 }),
         }
     }
     // A host that stops and starts fails all SYNs for a while. Of several hosts the others answer meanwhile.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::escape::{code, escape, rich};
-use super::{JSON, NOTES, Page, SECTIONS, VERSION};
+use super::{HtmlPage, JSON, NOTES, SECTIONS, VERSION};
 use crate::report::terminal::counted;
 use crate::report::words::{
-    captured_at, contents, filters, left_over, more, quality, setting_value, settings_title, shown_path,
+    captured_at, contents, filters, more, omitted, quality, setting_value, settings_title, shown_path,
     time_range, timed, trust,
 };
 
-impl Page<'_> {
+impl HtmlPage<'_> {
     /// What limits the report, each once.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
@@ -35,7 +35,7 @@ impl Page<'_> {
     pub(super) fn foot(&mut self) -> String {
         let report = self.report;
         let mut out = String::new();
-        if let Some(rest) = left_over(report.incidents.len(), SECTIONS) {
+        if let Some(rest) = omitted(report.incidents.len(), SECTIONS) {
             let _ = writeln!(
                 out,
                 "<p class=\"faint\">{} without a section here ({JSON})</p>",
@@ -43,7 +43,7 @@ impl Page<'_> {
             );
         }
         let claimed: usize = report.incidents.iter().map(|incident| incident.findings.len()).sum();
-        if let Some(rest) = left_over(report.findings.len(), claimed) {
+        if let Some(rest) = omitted(report.findings.len(), claimed) {
             let _ = writeln!(
                 out,
                 "<p class=\"faint\">{} outside these incidents ({JSON})</p>",
@@ -101,7 +101,7 @@ impl Page<'_> {
             );
         }
         out.push_str("</tbody></table></div>\n");
-        if let Some(rest) = left_over(inferred.len(), NOTES) {
+        if let Some(rest) = omitted(inferred.len(), NOTES) {
             let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "setting"));
         }
         out.push_str("</section>\n");
@@ -139,7 +139,7 @@ impl Page<'_> {
         for warning in warnings.iter().take(NOTES) {
             let _ = writeln!(out, "<p class=\"warn\">{}</p>", rich(warning));
         }
-        if let Some(rest) = left_over(warnings.len(), NOTES) {
+        if let Some(rest) = omitted(warnings.len(), NOTES) {
             let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "warning"));
         }
         out.push_str("</section>\n");

@@ -8,7 +8,7 @@ use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::model::Kind;
-use crate::pair::listening::{Completeness, Frame, Listening, SegmentClass};
+use crate::pair::listening::{Completeness, Listening, PathWindow, SegmentClass};
 use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
 
@@ -31,7 +31,7 @@ pub const SEPARATE: usize = 3;
 
 /// What a listener does without a packet being lost, by the capture that shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Habits {
+pub struct ListenerBehavior {
     /// It leaves SYNs unanswered that have come.
     pub ignores_syns: bool,
     /// It repeats its SYN-ACK although the final ACK has come.
@@ -49,14 +49,14 @@ pub enum Receiver {
     Ignores,
 }
 
-impl Habits {
+impl ListenerBehavior {
     /// How the listener treats SYNs.
-    pub fn toward_syns(self) -> Receiver {
+    pub fn syn_behavior(self) -> Receiver {
         if self.ignores_syns { Receiver::Ignores } else { Receiver::Answers }
     }
 
     /// How it treats final ACKs.
-    pub fn toward_acks(self) -> Receiver {
+    pub fn final_ack_behavior(self) -> Receiver {
         if self.ignores_acks { Receiver::Ignores } else { Receiver::Answers }
     }
 
@@ -89,7 +89,7 @@ impl Habits {
 
 /// What one side's capture as a whole allows to say.
 #[derive(Clone, Default, Debug)]
-pub struct Watch {
+pub struct CaptureCoverage {
     /// Its first and last packet.
     pub from: Timestamp,
     /// See `from`.
@@ -103,10 +103,10 @@ pub struct Watch {
     /// What the other capture shows of its completeness.
     pub check: Completeness,
     /// What its listeners do.
-    pub habits: HashMap<Host, Habits>,
+    pub habits: HashMap<Host, ListenerBehavior>,
 }
 
-impl Watch {
+impl CaptureCoverage {
     /// Whether it demonstrably loses packets.
     pub fn loses_packets(&self) -> bool {
         self.lossy || !self.check.missed.is_empty()
@@ -118,16 +118,16 @@ impl Watch {
     }
 
     /// What a listener does, as this capture shows it.
-    pub fn habits(&self, listener: Host) -> Habits {
+    pub fn listener_behavior(&self, listener: Host) -> ListenerBehavior {
         let own = self.habits.get(&listener).copied().unwrap_or_default();
         // A full accept queue does both.
         let ignores = own.ignores_syns || own.ignores_acks;
-        Habits { ignores_syns: ignores, ignores_acks: ignores, ..own }
+        ListenerBehavior { ignores_syns: ignores, ignores_acks: ignores, ..own }
     }
 }
 
 /// A connection that both sides have.
-pub struct Passage<'a> {
+pub struct MatchedConnection<'a> {
     /// What each side saw.
     pub tracks: [&'a Track; 2],
     /// For each segment of a side its place in the other's.
@@ -136,7 +136,7 @@ pub struct Passage<'a> {
     carried: [Vec<bool>; 2],
     /// How long a packet takes from one side to the other and back, at least.
     trip: Span,
-    watches: [&'a Watch; 2],
+    watches: [&'a CaptureCoverage; 2],
     /// The side nearer to the client.
     near: usize,
     /// Segments of each side that a point between the two lacks, too.
@@ -159,10 +159,15 @@ pub enum Absence {
     Unheard,
 }
 
-impl<'a> Passage<'a> {
+impl<'a> MatchedConnection<'a> {
     /// Compares two tracks; `trip` is the shortest time from one side to the other and back, `near` the side nearer to the
     /// client.
-    pub fn new(tracks: [&'a Track; 2], trip: Span, watches: [&'a Watch; 2], near: usize) -> Passage<'a> {
+    pub fn new(
+        tracks: [&'a Track; 2],
+        trip: Span,
+        watches: [&'a CaptureCoverage; 2],
+        near: usize,
+    ) -> MatchedConnection<'a> {
         let [a, b] = [&tracks[0].segments, &tracks[1].segments];
         let mut same = [vec![None; a.len()], vec![None; b.len()]];
         for compared in [Compared::AlsoIpId, Compared::WithoutIpId] {
@@ -186,12 +191,12 @@ impl<'a> Passage<'a> {
             let (own, other) = (&tracks[side].segments, &tracks[1 - side].segments);
             own.iter().map(|x| other.iter().any(|y| carries(x, y))).collect()
         });
-        Passage { tracks, same, carried, trip, watches, near, missing_between: Default::default() }
+        MatchedConnection { tracks, same, carried, trip, watches, near, missing_between: Default::default() }
     }
 
     /// The same, where captures between the two lack these segments of each side, too.
-    pub fn with_missing_between(self, missing_between: [MissingBetween; 2]) -> Passage<'a> {
-        Passage { missing_between, ..self }
+    pub fn with_missing_between(self, missing_between: [MissingBetween; 2]) -> MatchedConnection<'a> {
+        MatchedConnection { missing_between, ..self }
     }
 
     /// The segment on the other side that is the one at `place` on `side`.
@@ -229,7 +234,7 @@ impl<'a> Passage<'a> {
         }
         let class = if segment.is_control() { SegmentClass::Control } else { SegmentClass::Plain };
         let server = self.tracks[1 - side].server;
-        if !watch.listening.hears(server.address, segment.sender(), class) {
+        if !watch.listening.has_segments_of(server.address, segment.sender(), class) {
             return Some(Absence::Unheard);
         }
         let frame = self.frame(side, place)?;
@@ -252,7 +257,7 @@ impl<'a> Passage<'a> {
     }
 
     /// The packets of the server's connections that the other side has next to the time at which a segment was due.
-    pub fn frame(&self, side: usize, place: usize) -> Option<Frame> {
+    pub fn frame(&self, side: usize, place: usize) -> Option<PathWindow> {
         let trip = self.trip;
         // The clocks are set by the middle of the round trip: half of it is the way from one side to the other, whatever
         // its two directions take.
@@ -298,8 +303,8 @@ impl<'a> Passage<'a> {
     }
 
     /// What a side's capture shows of the listener.
-    pub fn habits(&self, side: usize) -> Habits {
-        self.watches[side].habits(self.tracks[side].server)
+    pub fn listener_behavior(&self, side: usize) -> ListenerBehavior {
+        self.watches[side].listener_behavior(self.tracks[side].server)
     }
 
     /// A packet with its time by the clock of the reference, in which findings are written.
@@ -395,7 +400,7 @@ mod tests {
     const TRIP: Span = Span::millis(20);
 
     /// A capture that listened at these times, milliseconds, to both directions.
-    fn watch(millis: &[i64]) -> Watch {
+    fn watch(millis: &[i64]) -> CaptureCoverage {
         let server = Host::default();
         let client = Host { port: 4_000, ..server };
         let mut listening = Listening::to(HashSet::from([server]), Stamps::Whole);
@@ -412,7 +417,7 @@ mod tests {
         }
         listening.finish();
         let (from, to) = (Timestamp(0), Timestamp(0) + Span::secs(90_000));
-        Watch { from, to, listening, ..Watch::default() }
+        CaptureCoverage { from, to, listening, ..CaptureCoverage::default() }
     }
 
     const HOUR: i64 = 3_600_000;
@@ -423,7 +428,7 @@ mod tests {
             track(vec![seen(1, HOUR, Flags::SYN, Some(5)), seen(2, HOUR + 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
         let watch = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
-        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
+        let p = MatchedConnection::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Certain), None));
         assert_eq!(p.other(1, 0).unwrap().at.packet.number(), 2);
     }
@@ -433,7 +438,7 @@ mod tests {
         let a = track(vec![seen(1, HOUR, Flags::SYN, None), seen(2, HOUR + 1_000, Flags::SYN, None)]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, None)]);
         let watch = watch(&[HOUR - 100, HOUR + 24, HOUR + 1_010]);
-        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
+        let p = MatchedConnection::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Likely), None));
     }
 
@@ -442,10 +447,10 @@ mod tests {
         let a =
             track(vec![seen(1, HOUR, Flags::SYN, Some(5)), seen(2, HOUR + 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
-        let with = |change: &dyn Fn(&mut Watch)| {
+        let with = |change: &dyn Fn(&mut CaptureCoverage)| {
             let mut far = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
             change(&mut far);
-            Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).absence(0, 0)
+            MatchedConnection::new([&a, &b], TRIP, [&CaptureCoverage::default(), &far], 0).absence(0, 0)
         };
         let at = |millis: i64| Timestamp(0) + Span::millis(millis);
         assert_eq!(with(&|w| w.lossy = true), Some(Absence::Doubtful));
@@ -465,7 +470,8 @@ mod tests {
         let shows = |moments: &[i64], there: u64, receiver: Receiver| {
             let mut far = watch(moments);
             far.check.there = there;
-            Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).shows_loss(0, 0, receiver)
+            MatchedConnection::new([&a, &b], TRIP, [&CaptureCoverage::default(), &far], 0)
+                .shows_loss(0, 0, receiver)
         };
         let (near, wide) = ([HOUR - 25, HOUR + 24, HOUR + 1_010], [HOUR - 300, HOUR + 200, HOUR + 1_010]);
         assert_eq!(shows(&near, 0, Receiver::Answers), Some(Absence::Certain));
@@ -489,11 +495,8 @@ mod tests {
         for (there, expected) in [(1_000, Some(Absence::Certain)), (10, None)] {
             let mut far = watch(&moments);
             far.check.there = there;
-            let shown = Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).shows_loss(
-                0,
-                0,
-                Receiver::Ignores,
-            );
+            let shown = MatchedConnection::new([&a, &b], TRIP, [&CaptureCoverage::default(), &far], 0)
+                .shows_loss(0, 0, Receiver::Ignores);
             assert_eq!(shown, expected);
         }
     }
@@ -508,7 +511,7 @@ mod tests {
         let a = track(vec![data(1, HOUR, 100, 3_000)]);
         let b = track(vec![data(1, HOUR, 100, 1_500), data(2, HOUR, 1_600, 1_500)]);
         let watch = watch(&[0, HOUR]);
-        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
+        let p = MatchedConnection::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert!(p.passed(0, 0) && p.passed(1, 1) && p.other(0, 0).is_none());
     }
 }

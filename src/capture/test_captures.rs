@@ -37,7 +37,7 @@ pub(super) fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
 
 /// A packet as a test wants it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Made {
+pub(super) struct TestPacket {
     /// Nanoseconds.
     pub time: i64,
     pub original: u32,
@@ -45,8 +45,8 @@ pub(super) struct Made {
 }
 
 /// `n` packets of Ethernet length, 1 ms apart from `start` on, each of other bytes.
-pub(super) fn some_packets(n: usize, start: i64) -> Vec<Made> {
-    let packet = |i: usize| Made {
+pub(super) fn some_packets(n: usize, start: i64) -> Vec<TestPacket> {
+    let packet = |i: usize| TestPacket {
         time: start + i as i64 * 1_000_000,
         original: 60 + i as u32,
         data: vec![i as u8; 54 + i % 7],
@@ -76,7 +76,7 @@ pub(super) fn pcap_header(order: ByteOrder, magic: u32, snaplen: u32, link: u32)
 }
 
 /// A pcap of Ethernet packets, snapshot length 65,535.
-pub(super) fn pcap(order: ByteOrder, magic: u32, packets: &[Made]) -> Vec<u8> {
+pub(super) fn pcap(order: ByteOrder, magic: u32, packets: &[TestPacket]) -> Vec<u8> {
     let mut file = pcap_header(order, magic, 65_535, 1);
     for packet in packets {
         let fraction = packet.time % 1_000_000_000 / if magic == NANO { 1 } else { 1_000 };
@@ -140,7 +140,13 @@ impl Ng {
         self.block(1, &body)
     }
 
-    pub(super) fn enhanced(self, interface: u32, units: u64, packet: &Made, options: &[(u16, &[u8])]) -> Ng {
+    pub(super) fn enhanced(
+        self,
+        interface: u32,
+        units: u64,
+        packet: &TestPacket,
+        options: &[(u16, &[u8])],
+    ) -> Ng {
         let fields =
             [interface, (units >> 32) as u32, units as u32, packet.data.len() as u32, packet.original];
         let mut body: Vec<u8> = fields.iter().flat_map(|field| self.order.u32(*field)).collect();
@@ -155,7 +161,7 @@ impl Ng {
         self.block(3, &body)
     }
 
-    pub(super) fn obsolete(self, interface: u16, drops: u16, units: u64, packet: &Made) -> Ng {
+    pub(super) fn obsolete(self, interface: u16, drops: u16, units: u64, packet: &TestPacket) -> Ng {
         let fields = [(units >> 32) as u32, units as u32, packet.data.len() as u32, packet.original];
         let mut body = [self.order.u16(interface), self.order.u16(drops)].concat();
         body.extend(fields.iter().flat_map(|field| self.order.u32(*field)));
@@ -170,7 +176,7 @@ impl Ng {
 }
 
 /// A pcapng of Ethernet packets with nanoseconds, of one section and interface.
-pub(super) fn pcapng(order: ByteOrder, packets: &[Made]) -> Vec<u8> {
+pub(super) fn pcapng(order: ByteOrder, packets: &[TestPacket]) -> Vec<u8> {
     let start = Ng::new(order).interface(1, 65_535, &[(9, &[9])]);
     packets.iter().fold(start, |ng, packet| ng.enhanced(0, packet.time as u64, packet, &[])).file
 }
@@ -182,7 +188,7 @@ pub(super) struct Seen {
     pub number: u64,
     pub link: u16,
     pub timed: bool,
-    pub packet: Made,
+    pub packet: TestPacket,
 }
 
 impl Seen {
@@ -193,7 +199,7 @@ impl Seen {
             number: p.id.number() + before,
             link: p.link.0,
             timed: p.timed,
-            packet: Made { time: p.time.0, original: p.original_length, data: p.data.to_vec() },
+            packet: TestPacket { time: p.time.0, original: p.original_length, data: p.data.to_vec() },
         }
     }
 }
@@ -315,7 +321,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
 }
 
 /// The packets of `seen`, without their ids.
-pub(super) fn packets(seen: &[Seen]) -> Vec<Made> {
+pub(super) fn packets(seen: &[Seen]) -> Vec<TestPacket> {
     seen.iter().map(|seen| seen.packet.clone()).collect()
 }
 

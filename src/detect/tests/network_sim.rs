@@ -2,21 +2,21 @@
 //! loss, outages, full buffers, and a capture that misses packets. The network is the cause of every failure, so no
 //! finding may blame a queue.
 //!
-//! Hosts are odd in ways of their own, too ([`Customs`]): they share addresses, delay acknowledgments, defer, abort, lose
+//! Hosts are odd in ways of their own, too ([`SimBehavior`]): they share addresses, delay acknowledgments, defer, abort, lose
 //! power, use ports again; and the capture may see packets twice, or one direction only.
 //!
-//! The weather is the same every time. To look at more of it: `PROPTEST_CASES=40000 PROPTEST_RNG_SEED=7 cargo test --lib
-//! weather`.
+//! The conditions are the same every time. To look at more of it: `PROPTEST_CASES=40000 PROPTEST_RNG_SEED=7 cargo test --lib
+//! network_sim`.
 
-mod world;
+mod sim;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use world::{Customs, Sees, Weather, World};
+use sim::{CapturedDirection, NetworkSim, PathConditions, SimBehavior};
 
-fn weather() -> impl Strategy<Value = Weather> {
+fn conditions() -> impl Strategy<Value = PathConditions> {
     let path = (1_u32..900, 0_u32..12, [0_u32..25, 0_u32..25], 0_u32..20);
     let events = ((0_u32..40, 0_u32..20_000, 0_usize..2), (0_u32..40, 0_u32..20_000, 0_u32..5_000));
     (0_usize..4, any::<[bool; 3]>(), path, events, any::<u64>()).prop_map(
@@ -37,7 +37,7 @@ fn weather() -> impl Strategy<Value = Weather> {
             } else if place == 1 {
                 (loss[0], outage.2) = (0, 1);
             }
-            Weather {
+            PathConditions {
                 place,
                 v6,
                 timestamps,
@@ -55,7 +55,7 @@ fn weather() -> impl Strategy<Value = Weather> {
     )
 }
 
-/// What no weather brings about.
+/// Findings that no path condition causes.
 const NEVER: [Kind; 11] = [
     Kind::AcceptQueueReset,
     Kind::SynDropTimestamp,
@@ -75,33 +75,33 @@ const QUEUE: [Kind; 4] =
     [Kind::AcceptQueueOverflow, Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::DeferAccept];
 
 /// One or two at a time.
-fn customs() -> impl Strategy<Value = Customs> {
+fn behavior() -> impl Strategy<Value = SimBehavior> {
     let times = ((5_u32..40, 5_000_u32..20_000), any::<bool>());
     let numbers = (0_u32..2, 1_u32..4, 1_u32..12, 100_u32..900);
     (0_usize..11, 0_usize..11, times, numbers).prop_map(
         |(one, other, (blackout, switch), (all, defer, keepalive, aborts))| {
-            let mut customs = Customs { switch, ..Customs::default() };
+            let mut behavior = SimBehavior { switch, ..SimBehavior::default() };
             for which in [one, other] {
                 match which {
-                    0 => customs.shared = true,
-                    1 => customs.twice = [aborts, 1_000][all as usize],
-                    2 => customs.sees = [Sees::Client, Sees::Server][all as usize],
-                    3 => customs.sees = Sees::Divided,
-                    4 => customs.blackout = blackout,
-                    5 => customs.delayed_acks = true,
-                    6 => customs.aborts = aborts,
-                    7 => customs.defer = defer,
-                    8 => customs.keepalive = keepalive,
-                    9 => customs.hasty_server = true,
-                    _ => customs.reuse = true,
+                    0 => behavior.shared = true,
+                    1 => behavior.twice = [aborts, 1_000][all as usize],
+                    2 => behavior.sees = [CapturedDirection::Client, CapturedDirection::Server][all as usize],
+                    3 => behavior.sees = CapturedDirection::Divided,
+                    4 => behavior.blackout = blackout,
+                    5 => behavior.delayed_acks = true,
+                    6 => behavior.aborts = aborts,
+                    7 => behavior.defer = defer,
+                    8 => behavior.keepalive = keepalive,
+                    9 => behavior.hasty_server = true,
+                    _ => behavior.reuse = true,
                 }
             }
-            customs
+            behavior
         },
     )
 }
 
-impl Customs {
+impl SimBehavior {
     /// Whether these hosts do what the kind says.
     fn allow(&self, kind: Kind) -> bool {
         match kind {
@@ -123,34 +123,38 @@ impl Customs {
 ///
 /// Away from the server an outage in the middle of a handshake is packet for packet a queue that was full for a moment:
 /// that may be named as possible. At the server it may not.
-fn slander<'a>(found: &'a Found, weather: &Weather, customs: &Customs) -> Vec<&'a Finding> {
-    let most = if weather.place == 0 && !customs.switch { None } else { Some(Certainty::Possible) };
+fn false_alarms<'a>(
+    found: &'a LadderReport,
+    conditions: &PathConditions,
+    behavior: &SimBehavior,
+) -> Vec<&'a Finding> {
+    let most = if conditions.place == 0 && !behavior.switch { None } else { Some(Certainty::Possible) };
     // Where all clients share an address their timestamps go back and forth, and an outage may come just then.
     let clocks = |f: &Finding| {
-        f.kind == Kind::SynDropTimestamp && customs.shared && f.certainty == Certainty::Possible
+        f.kind == Kind::SynDropTimestamp && behavior.shared && f.certainty == Certainty::Possible
     };
     let is_false = |f: &&Finding| {
         let blamed = QUEUE.contains(&f.kind) && most.is_none_or(|most| f.certainty > most);
-        !customs.allow(f.kind) && !clocks(f) && (blamed || NEVER.contains(&f.kind))
+        !behavior.allow(f.kind) && !clocks(f) && (blamed || NEVER.contains(&f.kind))
     };
     found.report.findings.iter().filter(is_false).collect()
 }
 
 /// One misfortune at a time.
-fn fair(mut weather: Weather, customs: &Customs) -> Weather {
-    if customs.blackout.1 > 0 {
-        weather.loss = [0, 0];
+fn fair(mut conditions: PathConditions, behavior: &SimBehavior) -> PathConditions {
+    if behavior.blackout.1 > 0 {
+        conditions.loss = [0, 0];
     }
-    if customs.blackout.1 > 0 || weather.bloat.1 > 0 {
-        weather.outage = (0, 0, 0);
+    if behavior.blackout.1 > 0 || conditions.bloat.1 > 0 {
+        conditions.outage = (0, 0, 0);
     }
-    weather
+    conditions
 }
 
-fn blames_no_queue(weather: &Weather, customs: &Customs) -> Result<(), TestCaseError> {
-    let found = analyze(&World::new(weather, customs, 30).run());
-    let slander = slander(&found, weather, customs);
-    prop_assert!(slander.is_empty(), "{:?}\n{:?}\n{:#?}", weather, customs, slander);
+fn blames_no_queue(conditions: &PathConditions, behavior: &SimBehavior) -> Result<(), TestCaseError> {
+    let found = analyze(&NetworkSim::new(conditions, behavior, 30).run());
+    let false_alarms = false_alarms(&found, conditions, behavior);
+    prop_assert!(false_alarms.is_empty(), "{:?}\n{:?}\n{:#?}", conditions, behavior, false_alarms);
     Ok(())
 }
 
@@ -158,24 +162,24 @@ proptest! {
     #![proptest_config(ProptestConfig {
         cases: 300,
         failure_persistence: None,
-        // The same weather every time: no run fails by bad luck.
+        // The same conditions every time: no run fails by bad luck.
         rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn bad_weather_is_not_the_kernels_fault(weather in weather()) {
-        blames_no_queue(&Weather { bloat: (0, 0, 0), ..weather }, &Customs::default())?;
+    fn a_bad_path_is_not_the_kernels_fault(conditions in conditions()) {
+        blames_no_queue(&PathConditions { bloat: (0, 0, 0), ..conditions }, &SimBehavior::default())?;
     }
 
     #[test]
-    fn odd_customs_are_not_the_kernels_fault(weather in weather(), customs in customs()) {
-        blames_no_queue(&fair(Weather { bloat: (0, 0, 0), ..weather }, &customs), &customs)?;
+    fn odd_hosts_are_not_the_kernels_fault(conditions in conditions(), behavior in behavior()) {
+        blames_no_queue(&fair(PathConditions { bloat: (0, 0, 0), ..conditions }, &behavior), &behavior)?;
     }
 
     #[test]
-    fn a_full_uplink_is_not_the_kernels_fault(weather in weather()) {
-        let customs = Customs::default();
-        blames_no_queue(&fair(weather, &customs), &customs)?;
+    fn a_full_uplink_is_not_the_kernels_fault(conditions in conditions()) {
+        let behavior = SimBehavior::default();
+        blames_no_queue(&fair(conditions, &behavior), &behavior)?;
     }
 }

@@ -11,7 +11,7 @@ fn said(f: &Finding) -> String {
 }
 
 #[track_caller]
-fn all_of(found: &Found, kind: Kind) -> Vec<&Finding> {
+fn all_of(found: &LadderReport, kind: Kind) -> Vec<&Finding> {
     found.report.findings.iter().filter(|f| f.kind == kind).collect()
 }
 
@@ -62,7 +62,7 @@ fn a_listener_that_restarts_is_one_host() {
 }
 
 /// A SYN changed by `change` is refused every three seconds; one of another client is accepted a second later.
-fn refused_if(wire: &Wire, change: impl Fn(&mut Segment)) -> Found {
+fn refused_if(wire: &Wire, change: impl Fn(&mut Segment)) -> LadderReport {
     for i in 0..6 {
         let (l, t) = (wire.of_host(7, i), 3.0 * f64::from(i));
         l.client.syn(t).with(&change);
@@ -106,7 +106,7 @@ fn ecn_is_no_reason_where_others_with_it_are_accepted() {
 }
 
 /// Eight connections use the port of one that closed 4 s before; of these the first SYN is lost. Between them others.
-fn reused(wire: &Wire, also_fresh: bool) -> Found {
+fn reused(wire: &Wire, also_fresh: bool) -> LadderReport {
     for i in 0..8 {
         let (l, t) = (wire.ladder(i), 6.0 * f64::from(i));
         let over = l.served(t);

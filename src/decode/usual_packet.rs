@@ -3,7 +3,7 @@
 //! the ordinary it leaves to them.
 
 use super::rest::{Rest, be16};
-use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
+use super::segment::{Address, Flags, Segment, TcpOptions, Traits, flow_hash};
 use super::walk::Walk;
 use super::{link, tcp};
 use crate::seq::Seq;
@@ -68,7 +68,7 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         },
         traits: walk.traits | fragment | checksum,
         flags,
-        options: Options::NONE,
+        options: TcpOptions::NONE,
         window_scale: 0,
         ttl: h[22],
         tos: h[15],

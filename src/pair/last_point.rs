@@ -2,12 +2,12 @@
 //! far.
 
 use crate::detect::spec::IgnoredPackets;
-use crate::detect::{Draft, Found, registry};
+use crate::detect::{Draft, FoundDraft, registry};
 use crate::flow::key::Host;
 use crate::model::{Excluded, Kind};
 use crate::pair::join::Join;
 use crate::pair::merge_findings::own_cause;
-use crate::pair::passage::{SEPARATE, TIGHT, Watch};
+use crate::pair::packet_match::{CaptureCoverage, SEPARATE, TIGHT};
 use crate::time::Span;
 
 impl Join<'_> {
@@ -16,11 +16,11 @@ impl Join<'_> {
     /// far.
     pub(super) fn went_no_further(
         &self,
-        (mut d, vantage): Found,
+        (mut d, vantage): FoundDraft,
         point: usize,
         (client, server): (Host, Host),
-        watches: &[Watch],
-    ) -> Found {
+        watches: &[CaptureCoverage],
+    ) -> FoundDraft {
         let next = self.points.next(point, server);
         let listened = |other: usize| {
             let Some(([near, far], link)) = self.points.link(point, other) else { return false };
@@ -101,7 +101,7 @@ impl Join<'_> {
         d: &Draft,
         (point, other): (usize, usize),
         listener: Host,
-        watch: &Watch,
+        watch: &CaptureCoverage,
     ) -> bool {
         let (from, to) = d.during();
         if watch.loses_packets() || from < watch.from || to > watch.to {
@@ -116,7 +116,7 @@ impl Join<'_> {
             frames.push(frame);
         }
         frames.dedup();
-        let habits = watch.habits(listener);
+        let habits = watch.listener_behavior(listener);
         let ignores = if d.kind == Kind::ConnectionRefused { habits.resets } else { habits.ignores_syns };
         let tight = frames.iter().any(|frame| frame.widest <= TIGHT);
         frames.len() >= SEPARATE || !ignores && (tight || frames.len() > 1)

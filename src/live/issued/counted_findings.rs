@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{IncidentKey, Issued, ListenerKey, QUIET, name_of, named};
+use super::{IncidentKey, IssuedFindings, ListenerKey, QUIET, name_of, named};
 use crate::decode::segment::Address;
 use crate::detect::Draft;
-use crate::live::event::Event;
+use crate::live::event::LiveEvent;
 use crate::model::Incident;
 use crate::time::{Span, Timestamp};
 
@@ -20,7 +20,7 @@ const MOST_FOLDED: usize = 4_096;
 
 /// Findings that are only counted.
 #[derive(Clone, Default)]
-pub(super) struct Folded {
+pub(super) struct CountedFindings {
     pub(super) count: u64,
     clients: HashSet<Address>,
     pub(super) until: Timestamp,
@@ -28,7 +28,7 @@ pub(super) struct Folded {
     told_at: Timestamp,
 }
 
-impl Issued {
+impl IssuedFindings {
     /// Counts a finding.
     pub(super) fn fold(&mut self, place: ListenerKey, draft: &Draft) {
         let name = named(place);
@@ -41,7 +41,7 @@ impl Issued {
             let listed = self.entries.values().filter(|entry| !entry.over);
             let here = listed.map(|entry| &*entry.draft).filter(|d| (d.kind, d.server) == place);
             let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
-            self.folded.insert(name, Folded { clients, ..Folded::default() });
+            self.folded.insert(name, CountedFindings { clients, ..CountedFindings::default() });
         }
         let Some(folded) = self.folded.get_mut(&name) else { return };
         folded.count += 1;
@@ -51,12 +51,12 @@ impl Issued {
         }
     }
 
-    pub(super) fn folded_of(&self, incident: &Incident) -> Option<&Folded> {
+    pub(super) fn folded_of(&self, incident: &Incident) -> Option<&CountedFindings> {
         if self.folded.is_empty() { None } else { self.folded.get(&name_of(incident)) }
     }
 
     /// Tells how much is only counted, now and then.
-    pub(super) fn grow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+    pub(super) fn grow(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         if self.folded.is_empty() {
             return;
         }
@@ -78,7 +78,7 @@ impl Issued {
         });
         self.forgotten += gone;
         for incident in due {
-            events.push(Event::Grew { at: now.to_string(), incident: Box::new(self.whole(&incident)) });
+            events.push(LiveEvent::Grew { at: now.to_string(), incident: Box::new(self.whole(&incident)) });
         }
     }
 

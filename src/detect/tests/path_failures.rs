@@ -2,7 +2,7 @@
 //! not pass, idle times, requests on closed connections.
 
 use super::*;
-use crate::decode::segment::{Flags, Options as TcpOptions, Traits};
+use crate::decode::segment::{Flags, TcpOptions, Traits};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::seq::Seq;

@@ -2,7 +2,7 @@
 
 use crate::capture::Status;
 use crate::capture::feed::Interface;
-use crate::detect::Found;
+use crate::detect::FoundDraft;
 use crate::diagnose::host::queue_history::is_of_full_queue;
 use crate::diagnose::write::Written;
 use crate::live::phase::Phase;
@@ -53,7 +53,7 @@ pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
 }
 
 /// Of findings of single connections those that say, or may say, that a queue of their listener was full.
-pub(super) fn full_queues(found: &[Found]) -> FullQueues {
+pub(super) fn full_queues(found: &[FoundDraft]) -> FullQueues {
     let mut known = FullQueues::new();
     for (draft, _) in found.iter().filter(|(draft, _)| draft.connection.is_some()) {
         let is_of_use = is_of_full_queue(draft.kind) || draft.kind == Kind::SynUnanswered;

@@ -4,7 +4,7 @@ use crate::time::Timestamp;
 
 /// For how long a full accept queue kept a client out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeptOut {
+pub struct RefusedClient {
     /// When it was refused for the first time.
     pub from: Timestamp,
     /// And for the last time.
