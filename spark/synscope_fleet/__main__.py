@@ -9,6 +9,9 @@ import sys
 
 from . import job, plan
 
+# Options of synscope whose value may be the next word.
+WITH_VALUE = ("since", "until", "port", "half-close-after", "memory-limit", "threads")
+
 
 def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
@@ -30,6 +33,8 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--redact", action="store_true", help="as of synscope analyze")
     parser.add_argument("--redact-key-file", metavar="FILE", help="as of synscope analyze")
     parser.add_argument("--separate", action="store_true", help="a report for each point, in place of one that joins them")
+    for name in WITH_VALUE:
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="VALUE", help="as of synscope analyze")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     return parser.parse_known_args(given)
 
@@ -66,6 +71,8 @@ def main(given: list[str] | None = None) -> int:
     try:
         plan.check_hosts(args.host)
         args.options += [f"--host={host}" for host in args.host]
+        for name in WITH_VALUE:
+            args.options += [f"--{name}={value}" for value in getattr(args, name.replace("-", "_"))]
         wanted = points(args)
         args.joined = len({point for point, _ in wanted}) > 1 and not args.separate
         captures = plan.captures(wanted, args.joined)
