@@ -27,7 +27,7 @@ pub enum Size {
     /// 4 bytes.
     Word = 0x00,
     /// 2 bytes.
-    HalfClosedInterval = 0x08,
+    Half = 0x08,
     /// 1 byte.
     Byte = 0x10,
     /// 8 bytes.
@@ -217,7 +217,7 @@ mod tests {
     fn instructions_are_encoded_as_the_standard_says() {
         let mut code = Assembler::default();
         code.copy(Register::R6, Register::R1);
-        code.load(Size::HalfClosedInterval, Register::R1, Register::R10, -8);
+        code.load(Size::Half, Register::R1, Register::R10, -8);
         code.jump(Jump::Differs, Register::R1, 0x0008, OUT);
         code.store(Size::Double, Register::R10, -16, Register::R6);
         code.call(Helper::Time);

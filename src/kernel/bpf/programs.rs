@@ -5,7 +5,7 @@
 
 use super::assembler::Jump::{Always, Differs, Equal, WordDiffers};
 use super::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
-use super::assembler::Size::{Byte, Double, HalfClosedInterval, Word};
+use super::assembler::Size::{Byte, Double, Half, Word};
 use super::assembler::{Assembler, Helper, OUT};
 use super::layout::{Arguments, Fields, Layout};
 use super::record::{COPIED, LISTEN, RECORD, event, place};
@@ -278,7 +278,7 @@ fn only_ip(code: &mut Assembler, f: &Fields) {
     const IPV4: u16 = 0x0800_u16.to_be();
     const IPV6: u16 = 0x86dd_u16.to_be();
     code.read(SCRATCH, 2, R7, f.protocol);
-    code.load(HalfClosedInterval, R1, R10, SCRATCH);
+    code.load(Half, R1, R10, SCRATCH);
     code.jump(Equal, R1, IPV4.into(), "IP");
     code.jump(Differs, R1, IPV6.into(), OUT);
     code.label("IP");
@@ -287,7 +287,7 @@ fn only_ip(code: &mut Assembler, f: &Fields) {
 /// Copies the packet (R7), and ends the program unless it is TCP.
 fn packet(code: &mut Assembler, f: &Fields) {
     code.read(SCRATCH, 2, R7, f.network_header);
-    code.load(HalfClosedInterval, R9, R10, SCRATCH);
+    code.load(Half, R9, R10, SCRATCH);
     code.read(SCRATCH, 4, R7, f.tail);
     code.load(Word, R1, R10, SCRATCH);
     code.subtract_register(R1, R9);
