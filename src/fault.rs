@@ -16,7 +16,7 @@ thread_local! {
     static PLACE: RefCell<Option<Fault>> = const { RefCell::new(None) };
 }
 
-/// Where the latest panic happened of a thread that works for another one, see [`work_for_another`].
+/// Where the latest panic happened of a thread that works for another one, see [`forward_panics`].
 static ELSEWHERE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Where in this program something went wrong. It holds nothing of the packets.

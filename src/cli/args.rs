@@ -9,7 +9,7 @@ use crate::live::ring::RingSize;
 use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
-/// See [`Options::half_close_after`](crate::engine::Options::half_close_after), of which this is the default as it is typed.
+/// See [`AnalysisOptions::half_close_after`](crate::engine::AnalysisOptions::half_close_after), of which this is the default as it is typed.
 const HALF_CLOSE_AFTER: &str = "60s";
 
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.

@@ -10,7 +10,7 @@
 //! * `icmp`: errors that quote a TCP segment.
 //! * [`mod@parts`]: where the headers lie, for redaction.
 //! * `walk`: one packet's way through all of these; [`Decoded`] is its result.
-//! * `usual`: all of that at once for the usual packet: TCP over IPv4 over Ethernet.
+//! * `usual_packet`: all of that at once for the usual packet: TCP over IPv4 over Ethernet.
 //! * [`segment`]: the result.
 
 // Whatever a packet says must not be able to end the program.

@@ -301,9 +301,9 @@ pub struct Segment {
     pub window: u16,
     /// IPv4 identification; 0 for IPv6.
     pub ip_id: u16,
-    /// Sender's timestamp (TSval), with [`Options::TIMESTAMPS`].
+    /// Sender's timestamp (TSval), with [`TcpOptions::TIMESTAMPS`].
     pub tsval: u32,
-    /// Echoed timestamp (TSecr), with [`Options::TIMESTAMPS`].
+    /// Echoed timestamp (TSecr), with [`TcpOptions::TIMESTAMPS`].
     pub tsecr: u32,
     /// Maximum segment size option, bytes. In an ICMP error: the next hop's MTU, if the error tells one, else 0.
     pub mss: u16,

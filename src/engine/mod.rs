@@ -11,9 +11,9 @@
 //! * `gather`: what the shards know, put together.
 //! * [`evicted_warnings`]: what the memory limit cost.
 //! * `examine`: every detector is asked.
-//! * `heard`: what a recording says that the kernel did with packets.
+//! * `kernel_statements`: what a recording says that the kernel did with packets.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
-//! * `seen`: both, for one capture.
+//! * `examined`: both, for one capture.
 //! * `conclude`: a [`Examination`] of all that, then the report.
 
 pub mod analysis;

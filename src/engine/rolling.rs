@@ -1,7 +1,7 @@
 //! A stream without an end: the same shards, asked again and again for their results so far.
 //!
 //! The result at a moment is that of [`super::analyze`] on the packets so far, as long as nothing has been forgotten.
-//! Connections that have ended are kept in two generations. When the current one is [`Limits::generation`] old, or
+//! Connections that have ended are kept in two generations. When the current one is [`RollingLimits::generation`] old, or
 //! full, it becomes the earlier one, and the one before it is forgotten. So the detectors always look back over at
 //! least one generation, and memory does not grow with time.
 

@@ -192,7 +192,7 @@ impl ListenerHistory {
         self.seconds.inside(interval.from.seconds(), interval.to.seconds())
     }
 
-    /// [`Listener::inside`] for callers that conclude from something not happening: where seconds are counted in longer
+    /// [`ListenerHistory::inside`] for callers that conclude from something not happening: where seconds are counted in longer
     /// steps it is all that may have happened inside of the interval.
     pub fn possibly_inside(&self, interval: Interval) -> ListenerSecond {
         match self.seconds.step() {

@@ -27,7 +27,7 @@ pub struct Histories {
     samples: Map<Address, Vec<HandshakeSample>>,
     /// How many samples of one server there may be.
     most_samples: usize,
-    /// Of all lists, see [`Seconds::coarsen`].
+    /// Of all lists, see [`ListenerTimeline::coarsen`].
     coarseness: u32,
     /// How many entries there may be.
     most: usize,

@@ -45,13 +45,13 @@ impl ListenerSecond {
     }
 }
 
-/// The bit of a client in [`Second::clients_served`]; always the same one.
+/// The bit of a client in [`ListenerSecond::clients_served`]; always the same one.
 #[inline]
 pub fn client_bit(client: Address) -> u32 {
     bit(u128::from_be_bytes(client.0))
 }
 
-/// The bit of a client's network in [`Second::networks_served`].
+/// The bit of a client's network in [`ListenerSecond::networks_served`].
 #[inline]
 pub fn network_bit(client: Address) -> u32 {
     let all = u128::from_be_bytes(client.0);
@@ -65,7 +65,7 @@ fn bit(all: u128) -> u32 {
     1 << (((all >> 64) as u64 ^ all as u64).wrapping_mul(GOLDEN) >> 59)
 }
 
-/// The bit of a TTL in [`Second::ttls_served`].
+/// The bit of a TTL in [`ListenerSecond::ttls_served`].
 #[inline]
 pub fn ttl_bit(ttl: u8) -> u32 {
     1 << (ttl & 31)

@@ -123,7 +123,7 @@ pub struct TwRecycleModel {
     /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
     most: usize,
     unfollowed: u64,
-    /// The tallies before the last [`TwRecycleModel::turn`], by pair and by server.
+    /// The tallies before the last [`TwRecycleModel::forget_before`], by pair and by server.
     #[cfg_attr(feature = "fleet", serde(skip))]
     earlier: (ByPair<Tally>, Map<Address, Tally>),
 }

@@ -28,11 +28,11 @@ pub enum Next {
 /// Keeps the packets themselves.
 pub trait Recorder {
     /// Takes in packets as they come; [`crate::decode::segment::PacketId::capture`] is the place of the interface in
-    /// [`State::interfaces`]. `comment` gives the comment on a packet.
+    /// [`WatchState::interfaces`]. `comment` gives the comment on a packet.
     fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>);
 
-    /// Receives events after the packets that they are about: incidents that open ([`Event::Opened`]) and close
-    /// ([`Event::Closed`]). Returns messages for the user: a full disk, a file that was saved.
+    /// Receives events after the packets that they are about: incidents that open ([`LiveEvent::Opened`]) and close
+    /// ([`LiveEvent::Closed`]). Returns messages for the user: a full disk, a file that was saved.
     fn tick(&mut self, state: &WatchState, events: &[LiveEvent]) -> Vec<String>;
 
     /// The watch is over.

@@ -47,7 +47,7 @@ pub struct WatchState {
     pub host: String,
     /// The interfaces, in the order asked for.
     pub interfaces: Vec<InterfaceState>,
-    /// Counts of each second, the oldest first; at most [`State::SECONDS`].
+    /// Counts of each second, the oldest first; at most [`WatchState::SECONDS`].
     pub seconds: VecDeque<WatchSecond>,
     /// TCP connections seen since the beginning.
     pub connections: u64,

@@ -14,8 +14,8 @@
 //! * [`listening`]: when each capture was listening, and which packets it demonstrably missed.
 //! * [`trace`]: the packets of chosen connections.
 //! * [`packet_match`]: one connection at two points, packet by packet.
-//! * `hop`: one connection at all points: where each packet was seen last.
-//! * `beyond`: a connection of which nothing came to the next point.
+//! * `packet_path`: one connection at all points: where each packet was seen last.
+//! * `last_point`: a connection of which nothing came to the next point.
 //! * [`loss`]: a handshake of which packets were lost between the two.
 //! * [`merge_findings`]: the findings of both sides on one connection, made into one.
 //! * [`join`]: the same for all connections; `watches`: what each capture as a whole allows to say; `account`: the report.

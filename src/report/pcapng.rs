@@ -36,7 +36,7 @@ pub struct PcapngWriter<'w> {
 /// One packet to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct CommentedPacket<'p> {
-    /// Number of its interface, as [`Writer::interface`] gave it.
+    /// Number of its interface, as [`PcapngWriter::interface`] gave it.
     pub interface: u32,
     /// When it was captured.
     pub time: Timestamp,

@@ -204,7 +204,7 @@ impl<'w> TerminalPage<'w> {
         self.styled_prose(PLAIN, lead, PLAIN, text)
     }
 
-    /// As [`prose`](Page::prose), with styles for the lead and the text.
+    /// As [`prose`](TerminalPage::prose), with styles for the lead and the text.
     ///
     /// # Errors
     /// What the writer says.

@@ -102,7 +102,7 @@ pub struct ListenerActivity {
     pub refused_syns: Vec<FailedSyn>,
     /// Whether refusals and answers alternate ([`crate::detect::analysis::common_features::alternates`]), once it was asked for.
     pub(in crate::detect) alternates: OnceLock<bool>,
-    /// How often refusals began after an answer ([`crate::detect::analysis::company::refusal_rows`]), once it was asked for.
+    /// How often refusals began after an answer ([`crate::detect::analysis::common_features::refusal_rows`]), once it was asked for.
     pub(in crate::detect) refusal_rows: OnceLock<usize>,
     /// SYNs that were repeated because no answer came.
     pub ignored_syns: Vec<FailedSyn>,

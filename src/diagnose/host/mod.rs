@@ -8,10 +8,10 @@
 //! * `queue`: full accept queues, and findings that look like one.
 //! * `syn`: SYNs without an answer.
 //! * `reset`: RSTs, and who sent them.
-//! * `elsewhere`: ports on which nobody listens in this namespace.
+//! * `other_namespace`: ports on which nobody listens in this namespace.
 //! * `feature`: syncookies, Fast Open, TIME_WAIT.
 //! * [`queue_history`]: the accept queue of a listener over time, where the host recorded it.
-//! * `stated`: what the snapshots state, as facts of the report.
+//! * `snapshot_facts`: what the snapshots state, as facts of the report.
 
 pub mod account;
 mod feature;

@@ -3,7 +3,7 @@
 //!
 //! It is no second state machine: it knows which segments leave no question open, and keeps them as a list. Anything
 //! else (a RST, a repetition, a gap, a copy) is for a full record, to which the list is played
-//! ([`CleanFlow::play`]). Of what stayed in this form to its end [`CleanFlow::course`] says what there is to say.
+//! ([`CleanFlow::replay_flow`]). Of what stayed in this form to its end [`CleanFlow::course`] says what there is to say.
 
 use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::half_open::HalfOpen;

@@ -1,7 +1,7 @@
 //! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 bytes and its key: a
 //! flood leaves millions of them, a scan as many.
 //!
-//! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::play`] replays them to a
+//! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::replay_handshake`] replays them to a
 //! [`Connection`]. A segment that does not fit in short form is for a full record.
 
 use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};

@@ -14,7 +14,7 @@ pub struct Transmission {
     pub tsval: u32,
     /// TSecr; 0 without timestamps.
     pub tsecr: u32,
-    /// The context: bits of [`Sent::AFTER_FINAL_ACK`] and on.
+    /// The context: bits of [`Transmission::AFTER_FINAL_ACK`] and on.
     pub context: u8,
     /// How many SYNs had been seen before it, at most 255.
     pub syns: u8,
