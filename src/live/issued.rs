@@ -323,7 +323,8 @@ impl IssuedFindings {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.missing_since = None;
         let known = &entry.draft;
-        if *known != draft {
+        // Where it was captured may be known later than what it is.
+        if *known != draft || entry.written.finding.vantage != vantage {
             let other = (known.certainty(), known.severity, &known.cause)
                 != (draft.certainty(), draft.severity, &draft.cause);
             let mut written = write::finding((*draft).clone(), vantage, paths);
