@@ -114,9 +114,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.details = Details::Reset { by: who };
     d.measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
     d.probable("the RST carries a window and an acknowledgment, so a socket sent it");
-    for (other, why) in reason.others() {
-        d.or(*other, *why);
-    }
+    add_alternatives(&mut d, reason, side);
     let host = f.host(role).address.ip();
     d.next_steps = vec![match reason {
         Reason::Keepalive => format!(
@@ -129,6 +127,23 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }];
     Some(d)
 }
+
+/// What else ends a connection so.
+fn add_alternatives(d: &mut Draft, reason: Reason, side: &Side) {
+    for (other, why) in reason.others() {
+        d.or(*other, *why);
+    }
+    let last_words = side.last_data.is_none_or(|data| side.keepalive > Some(data));
+    if reason != Reason::Keepalive && side.keepalives >= PROBES && last_words {
+        d.or(
+            "Its keepalive gave up: the answers to its probes leave here and do not reach it.",
+            "A capture at that end would show probes without answers.",
+        );
+    }
+}
+
+/// Keepalive probes from which on a RST after them may be their end.
+const PROBES: u16 = 3;
 
 /// The server answered and closed while the client was still sending: the rest of the request draws a RST without a socket.
 fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
