@@ -151,13 +151,13 @@ pub enum WorkerStage {
     Merge(Scope),
     /// Handshakes of a point to a sketch of them, and such sketches to one.
     Sketch,
-    /// The sketches of all points to their clocks, and to what they have in common.
+    /// The sketches of all points to their clocks and shared connections.
     Solve,
-    /// What each point shows by itself to the packets that all are to be asked for.
+    /// The results of each point alone to a list of packets to search for at all points.
     Request(StageArgs),
     /// Segments to the packets in FILE, which `worker request` wrote.
     Trace {
-        /// What is looked for.
+        /// The list of packets.
         file: PathBuf,
     },
     /// Everything to a report; `-` stands for the stream. The key of --redact stands in SYNSCOPE_REDACT_KEY.

@@ -141,6 +141,6 @@ fn outcome(
     match (points.next(), points.next()) {
         (Some((point, knowledge)), None) => Ok((point.to_string(), knowledge.report(&point, options, names))),
         (None, _) => bail!("nothing came: there is no capture to report on"),
-        (Some(_), Some(_)) => bail!("several points came, and not what they have in common"),
+        (Some(_), Some(_)) => bail!("there are several points, but the output of `worker solve` is missing"),
     }
 }

@@ -13,7 +13,7 @@ const LOG_BEFORE: Span = Span::secs(60);
 /// How long after it.
 const LOG_AFTER: Span = Span::secs(10);
 
-/// Steps that depend on the server only, by what is to be done about. Thousands of findings have the same ones.
+/// Steps that depend on the server only, by the fault that they look into. Thousands of findings share them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UsualSteps {
     /// Nothing listens on a port.

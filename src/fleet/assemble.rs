@@ -88,7 +88,7 @@ impl PointResults {
         Ok(stages::conclude(shards, peers, totals, inputs, options)?)
     }
 
-    /// What it shows by itself, before it is joined with others; `captures` is how many all of them have.
+    /// The results of this point alone, before it is joined with others. `captures` is the number of captures of all points.
     fn study(
         self,
         name: &str,
@@ -129,7 +129,7 @@ impl PointResults {
         (self.shards.into_values().collect(), peers)
     }
 
-    /// The counts, and the status of so many captures; those of other points have none.
+    /// The counts, and the status of each of the `captures`; captures of other points have none.
     fn inputs(&self, names: ReportNames, captures: usize) -> Result<(Totals, InputResults), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &RangeReport)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
@@ -196,7 +196,7 @@ impl PointsOfRun {
         let mut known = read(from)?;
         let own: Vec<Option<PointResults>> =
             (0..self.0.count()).map(|point| known.remove(self.name(point))).collect();
-        // A point of which nothing could be read is none. Its captures belong to another one.
+        // A point without a readable capture is left out. Its captures are counted at another point.
         let mut lost: BTreeMap<(i32, i64), RangeReport> =
             known.into_values().flat_map(|point| point.readings).collect();
         let captures = self.0.all.iter().map(|point| point.inputs.len()).sum();
@@ -216,7 +216,7 @@ impl PointsOfRun {
         own.into_iter().enumerate().map(study).collect()
     }
 
-    /// What is to be looked for at all points.
+    /// The packets to search for at all points.
     ///
     /// # Errors
     /// A stream that is broken, or something that is missing.
@@ -234,7 +234,7 @@ impl PointsOfRun {
         })?
     }
 
-    /// The report on all points. `traced` is what was found of that which was to be looked for.
+    /// The report on all points. `traced` holds the packets found of those that were searched for.
     ///
     /// # Errors
     /// A stream that is broken, or something that is missing.

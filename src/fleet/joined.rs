@@ -39,7 +39,7 @@ impl Clocks {
     }
 }
 
-/// What is looked for at all points.
+/// The packets to search for at all points.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TraceRequest {
     /// The names of the points, in their order.

@@ -52,7 +52,7 @@ pub enum Error {
     Schema {
         /// Which stage reads it.
         stage: &'static str,
-        /// What is wrong.
+        /// The fault, in words.
         what: String,
     },
     /// A stream that cannot be read or written.
@@ -74,7 +74,7 @@ pub enum Error {
     Incomplete {
         /// The capture point.
         point: String,
-        /// What is wrong.
+        /// The fault, in words.
         what: String,
     },
     /// Nothing could be analyzed.

@@ -53,9 +53,9 @@ pub enum RowKind {
     Sketch = 8,
     /// The clocks of all points: [`super::joined::Clocks`].
     Clocks = 9,
-    /// All points and what they have in common: [`crate::pair::points::Points`].
+    /// All points and their shared connections: [`crate::pair::points::Points`].
     Points = 10,
-    /// What is looked for at all points: [`super::joined::TraceRequest`].
+    /// The packets to search for at all points: [`super::joined::TraceRequest`].
     Request = 11,
     /// What a point and shard have of it: [`crate::pair::trace::Traced`].
     Traced = 12,

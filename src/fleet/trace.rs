@@ -11,8 +11,7 @@ use super::rows::{FleetRow, RowKind, RowWriter, pack};
 use crate::engine::AnalysisOptions;
 use crate::pair::trace::Tracing;
 
-/// Examines each point by itself and writes which packets are to be looked for at all of them. Nothing is written where there
-/// are none.
+/// Examines each point by itself, and writes the list of packets to search for at all of them, unless it is empty.
 ///
 /// # Errors
 /// A stream that is broken, or something that is missing.
@@ -41,7 +40,7 @@ pub fn run(from: impl Read, to: impl Write, asked: &TraceRequest) -> Result<(), 
     let Parts { parts, mut spool, .. } = Parts::read("trace", from)?;
     let mut out = RowWriter::new(to)?;
     for ((point, shard), part) in parts {
-        // A point of which nothing can be read is none.
+        // A point without a readable capture is left out.
         let Some(&place) = places.get(&*point) else { continue };
         let mut tracing = Tracing::new(&asked.request, place);
         part.in_order(&mut spool, &mut |some| {

@@ -87,7 +87,7 @@ pub fn run(
     out.finish()
 }
 
-/// What is to be done with segments of points that are joined.
+/// How the segments of points that are joined are handled.
 #[derive(Clone, Copy)]
 struct Joining<'f> {
     filter: &'f Filter,

@@ -323,7 +323,7 @@ impl IssuedFindings {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.missing_since = None;
         let known = &entry.draft;
-        // Where it was captured may be known later than what it is.
+        // The capture point may become known after the finding was issued.
         if *known != draft || entry.written.finding.vantage != vantage {
             let other = (known.certainty(), known.severity, &known.cause)
                 != (draft.certainty(), draft.severity, &draft.cause);

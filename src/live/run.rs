@@ -27,8 +27,9 @@ const IDLE_TICK: Span = Span::secs(1);
 /// into that.
 const REST: u32 = 4;
 
-/// When it is told to end, what has come is still taken in, for so long at most; and so long is waited for more of it.
+/// After the signal to end, packets that had come before are still read, for this long at most.
 const LEFT_OVER: Duration = Duration::from_secs(1);
+/// For this long it waits for the next of them.
 const MORE: Duration = Duration::from_millis(25);
 
 /// A feed whose clock stands still for longer has not just fallen behind.

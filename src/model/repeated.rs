@@ -55,7 +55,8 @@ thread_local! {
     static ALTERNATIVES: RefCell<Option<Rendered<Vec<Alternative>>>> = const { RefCell::new(None) };
 }
 
-/// Runs `write`. What it serializes on this thread has its repeated parts from these two, each called once a part.
+/// Runs `write`. While it runs, causes and alternatives that this thread serializes are rendered by these functions, each
+/// distinct one once.
 pub fn rendered_by<R>(
     cause: Render<Cause>,
     alternatives: Render<Vec<Alternative>>,

@@ -74,7 +74,7 @@ pub fn options_of(points: &Points, point: usize, options: &AnalysisOptions) -> A
     }
 }
 
-/// The part of the memory that one of so many points may take.
+/// The share of the memory limit that one of `points` may take.
 pub fn memory_limit_of_point(memory_limit: u64, points: usize) -> u64 {
     memory_limit / points.max(1) as u64
 }

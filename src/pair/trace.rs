@@ -240,7 +240,7 @@ impl TraceCollector {
     }
 }
 
-/// What is looked for at all points once each has been examined by itself.
+/// The packets to search for at all points, known once each has been examined by itself.
 #[derive(Clone, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
@@ -252,7 +252,7 @@ pub struct Request {
     pub stamps: Stamps,
 }
 
-/// What is looked for at one point, beside the connections.
+/// The packets to search for at one point, beside the connections.
 #[derive(Clone, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PointRequest {
@@ -269,7 +269,7 @@ pub struct Tracing<'r> {
     clock: ClockOffset,
 }
 
-/// What one part of the segments of a point holds of what was looked for.
+/// Packets that were searched for and found in one part of a point's segments.
 #[derive(Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traced {
@@ -325,7 +325,7 @@ impl Traced {
     }
 }
 
-/// Reads `source`, what `point` captured, to its end for what is looked for.
+/// Reads `source`, the captures of `point`, to its end, and collects the packets that `request` asks for.
 pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> OfPoint {
     let mut parts: Vec<Tracing<'_>> = (0..SHARDS).map(|_| Tracing::new(request, point)).collect();
     let (mut block, mut segment) = (Block::default(), Segment::default());

@@ -28,7 +28,7 @@ fn local(captures: &Captures, options: &AnalysisOptions) -> String {
     json_of(pair::analyze_files_of_points(&inputs, points, options, &mut |_| {}))
 }
 
-/// Ways to spread captures of so many bytes.
+/// Ways to spread captures of `size` bytes.
 fn ways(size: u64) -> [Spread; 4] {
     let range = |parts: u64| (size / parts).max(2_000);
     [(1, u64::MAX, 1 << 20), (2, range(2), 777), (7, range(9), IN_PLACE), (64, range(40), 1 << 16)]
@@ -59,7 +59,7 @@ fn recorded(name: &str) -> Vec<Frame> {
     altered::read(&testdata().join(format!("balancer/{name}.pcap.gz")))
 }
 
-/// The lab's captures as plain files, by clocks that are so much ahead and gain so many nanoseconds a second.
+/// The lab's captures as plain files. Each clock is ahead by the first number and gains the second, in nanoseconds a second.
 fn lab(scratch: &Scratch, clocks: [(i64, i64); 5]) -> Captures {
     let of_point = |(name, (ahead, drift)): (&'static str, (i64, i64))| {
         let mut frames = recorded(name);

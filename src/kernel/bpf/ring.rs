@@ -15,7 +15,7 @@ const DISCARDED: u32 = 1 << 30;
 /// Bytes before each record: its length, and something of the kernel's own.
 const HEAD: usize = 8;
 
-/// What came out of a ring.
+/// The result of reading a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Drained {
     /// Records, those included that cannot be read.
