@@ -247,18 +247,20 @@ impl Stated {
 
     /// Whether one socket serves both listeners, as far as their host states it: it listens on all addresses.
     pub fn is_one_socket(&self, one: Host, other: Host) -> bool {
-        let by_any = |host: Host| {
-            let server = host.socket();
-            let listens = |ip: IpAddr| {
-                let at = SocketAddr::new(ip, host.port);
-                self.backlogs.iter().any(|(address, _)| *address == at).then_some(at)
-            };
-            let any = if server.is_ipv4() { listens(Ipv4Addr::UNSPECIFIED.into()) } else { None };
-            let is_own = !self.addresses.contains(&host.address) || listens(server.ip()).is_some();
-            any.or_else(|| listens(Ipv6Addr::UNSPECIFIED.into())).filter(|_| !is_own)
+        let is_same = |socket| self.socket_on_all_addresses(other) == Some(socket);
+        one == other || one.port == other.port && self.socket_on_all_addresses(one).is_some_and(is_same)
+    }
+
+    /// The socket on all addresses that serves this listener, if its host states one.
+    pub fn socket_on_all_addresses(&self, listener: Host) -> Option<SocketAddr> {
+        let server = listener.socket();
+        let listens = |ip: IpAddr| {
+            let at = SocketAddr::new(ip, listener.port);
+            self.backlogs.iter().any(|(address, _)| *address == at).then_some(at)
         };
-        one == other
-            || (one.port == other.port && by_any(one).is_some_and(|socket| by_any(other) == Some(socket)))
+        let any = if server.is_ipv4() { listens(Ipv4Addr::UNSPECIFIED.into()) } else { None };
+        let is_own = !self.addresses.contains(&listener.address) || listens(server.ip()).is_some();
+        any.or_else(|| listens(Ipv6Addr::UNSPECIFIED.into())).filter(|_| !is_own)
     }
 
     /// The backlog that a listener had at a time, where its host states it; of several sockets at one port that of the one

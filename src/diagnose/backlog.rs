@@ -57,8 +57,16 @@ pub fn estimate(
         refused.retain(is_sure);
     }
     // A socket that listens on all addresses has one queue for all of them.
-    let served = context.listeners.iter().filter(|(host, _)| context.stated.is_one_socket(listener, **host));
-    let load = ClientLoad::of(clients(&refused), served.map(|(_, served)| &served.seconds).collect())?;
+    let served = match context.stated.socket_on_all_addresses(listener) {
+        None => context.listeners.get(&listener).into_iter().collect::<Vec<_>>(),
+        Some(_) => {
+            let all = context.listeners.iter();
+            all.filter(|(host, _)| context.stated.is_one_socket(listener, **host))
+                .map(|(_, one)| one)
+                .collect()
+        }
+    };
+    let load = ClientLoad::of(clients(&refused), served.iter().map(|served| &served.seconds).collect())?;
     let accepts = load.accepts_per_second();
     let least = load.least_accepts_per_second();
     let QueuePeak { together, at, at_the_end } = load.peak(accepts.or(least));
