@@ -40,11 +40,15 @@ pub fn estimate(
     (from, to): (Timestamp, Timestamp),
     context: &CaptureContext,
 ) -> Option<Backlog> {
+    // A socket that listens on all addresses has one queue for all of them.
+    let is_shared = context.stated.socket_on_all_addresses(listener).is_some();
+    let is_same =
+        |server: Host| server == listener || is_shared && context.stated.is_one_socket(listener, server);
     let mut refused: Vec<&&Written> = written
         .iter()
         .filter(|w| {
             let (first, last) = w.outline.during;
-            w.outline.server.is_some_and(|server| context.stated.is_one_socket(listener, server))
+            w.outline.server.is_some_and(is_same)
                 && w.outline.client.is_some()
                 && REFUSING.contains(&w.finding.kind)
                 && first <= to
@@ -56,15 +60,9 @@ pub fn estimate(
     if refused.iter().any(is_sure) {
         refused.retain(is_sure);
     }
-    // A socket that listens on all addresses has one queue for all of them.
-    let served = match context.stated.socket_on_all_addresses(listener) {
-        None => context.listeners.get(&listener).into_iter().collect::<Vec<_>>(),
-        Some(_) => {
-            let all = context.listeners.iter();
-            all.filter(|(host, _)| context.stated.is_one_socket(listener, **host))
-                .map(|(_, one)| one)
-                .collect()
-        }
+    let served: Vec<_> = match is_shared {
+        true => context.listeners.iter().filter(|(host, _)| is_same(**host)).map(|(_, one)| one).collect(),
+        false => context.listeners.get(&listener).into_iter().collect(),
     };
     let load = ClientLoad::of(clients(&refused), served.iter().map(|served| &served.seconds).collect())?;
     let accepts = load.accepts_per_second();
