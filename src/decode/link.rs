@@ -294,6 +294,8 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         })
     };
     match () {
+        // Which of the two it is would depend on a MAC address.
+        () if ip_at(12) && ip_at(4 + 12) => Ok(Decoded::Other),
         () if rest.version()? == 0 && ip_at(4 + 12) => ethernet(walk.skip_plain(rest, 4)?, walk),
         () if ip_at(12) => ethernet(rest, walk),
         () => Ok(Decoded::Other),
