@@ -13,7 +13,7 @@ use std::process::{ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use netns::{NO_TIMER_YET, Net, SERVER, inside, ip, run, text};
+use netns::{NO_TIMER_YET, Net, SERVER, add_rule, inside, ip, run, text};
 use serde_json::Value;
 
 /// The listener's backlog: one more connection fits.
@@ -179,12 +179,10 @@ fn a_firewall_is_not_an_overflow() {
 fn nor_is_one_of_nftables() {
     let net = attempt("nftables", &|net| {
         let (server, client) = (net.server.clone(), net.client.clone());
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in tcp dport 8081 tcp flags & (syn | ack) == ack counter drop";
         net.play(&server, &format!("accept {SERVER}:8081"), "ready");
         net.snapshot("before.json");
         let capture = net.capture();
-        inside(&server, "nft", &[rules]);
+        add_rule(&server, "tcp dport 8081 tcp flags & (syn | ack) == ack counter drop");
         net.play(&client, &format!("connect {SERVER}:8081 {BACKLOG}"), "ready");
         thread::sleep(PATIENCE);
         capture.stop();

@@ -17,12 +17,12 @@ use std::net::{IpAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netns::{Net, SERVER, inside, ip};
+use netns::{Net, SERVER, add_rule, inside, ip};
 use raw::{ACK, Connection, FIN, PSH, RAW_CLIENT, RST, Raw, RawClient, SYN, pause};
 use rustix::fd::AsRawFd;
 use scenes::{
-    BACKLOG, Live, NOT_REPEATED, OVERFLOW, each_judged, kernel_has, of_kind, play, recorded, set, verdicts,
-    was_full,
+    BACKLOG, Live, NOT_REPEATED, OVERFLOW, each_at_the_listener, each_judged, kernel_has, of_kind, play,
+    recorded, set, was_full,
 };
 use serde_json::Value;
 use synscope::kernel::trust::{Meaning, meaning};
@@ -381,9 +381,7 @@ fn final_acks_and_syns_at_a_full_queue_of_ipv6() {
         let (server, client) = (net.server.clone(), net.client.clone());
         add_ipv6(net);
         // The server gets no answer when it asks for the client's link address.
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in icmpv6 type nd-neighbor-solicit drop";
-        inside(&client, "nft", &[rules]);
+        add_rule(&client, "icmpv6 type nd-neighbor-solicit drop");
         set(&server, "net.core.somaxconn", &BACKLOG.to_string());
         let address = format!("[{SERVER_V6}]:8080");
         net.play(&server, &format!("listen {address}"), "ready");
@@ -410,18 +408,7 @@ fn final_acks_and_syns_at_a_full_queue_of_ipv6() {
             let reason = since((6, 15), OVERFLOW);
             each_judged(&report, "accept-queue-overflow", reason).into_iter().for_each(was_full);
         }
-        let syns = of_kind(&report, "syn-drop-accept-queue");
-        assert!(!syns.is_empty(), "{report:#}");
-        for finding in syns {
-            let said = verdicts(finding);
-            if !functions {
-                assert!(said.is_empty(), "{finding:#}");
-                continue;
-            }
-            assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
-            assert_eq!(said[0]["function"], "tcp_conn_request", "{finding:#}");
-            was_full(said[0]);
-        }
+        each_at_the_listener(&report, "syn-drop-accept-queue", functions).into_iter().for_each(was_full);
         true
     });
 }
@@ -438,9 +425,7 @@ fn a_full_syn_queue_of_ipv6_drops_syns_only_without_cookies() {
             set(&server, "net.ipv4.tcp_syncookies", cookies);
             set(&server, "net.ipv4.tcp_max_syn_backlog", "4096");
             // The SYN-ACKs are sent, and no handshake is completed.
-            let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                         add rule inet t in tcp flags & (syn | ack) == syn | ack counter drop";
-            inside(&client, "nft", &[rules]);
+            add_rule(&client, "tcp flags & (syn | ack) == syn | ack counter drop");
             let address = format!("[{SERVER_V6}]:8080");
             net.play(&server, &format!("listen {address}"), "ready");
             let live = Live::watch(net, &[]);

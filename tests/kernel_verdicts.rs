@@ -18,12 +18,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use netns::{CLIENT, Net, SERVER, inside, run, text};
+use netns::{CLIENT, Net, SERVER, add_rule, inside, run, text};
 use recorded::{Recorded, farthest, told};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use scenes::{
-    BACKLOG, Live, NOT_REPEATED, OVERFLOW, analyzed, each_judged, kernel_has, of_kind, overflow, play,
-    recorded, set, verdicts, was_full,
+    BACKLOG, Live, NOT_REPEATED, OVERFLOW, analyzed, each_at_the_listener, each_judged, kernel_has, of_kind,
+    overflow, play, recorded, set, verdicts, was_full,
 };
 use serde_json::Value;
 
@@ -180,21 +180,9 @@ fn a_syn_at_a_full_queue() {
         thread::sleep(Duration::from_millis(2_500));
         let functions = live.functions;
         let report = live.end(net);
-        let findings = of_kind(&report, "syn-drop-accept-queue");
-        assert!(!findings.is_empty(), "{report:#}");
-        for finding in findings {
-            let said = verdicts(finding);
-            if functions {
-                assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
-                assert_eq!(
-                    (&said[0]["verdict"], &said[0]["function"]),
-                    (&"dropped".into(), &"tcp_conn_request".into())
-                );
-                was_full(said[0]);
-            } else {
-                // The kernel tells nobody that it drops a SYN: its counters stay the proof.
-                assert!(said.is_empty(), "{finding:#}");
-            }
+        for verdict in each_at_the_listener(&report, "syn-drop-accept-queue", functions) {
+            assert_eq!(verdict["verdict"], "dropped", "{verdict:#}");
+            was_full(verdict);
         }
         true
     });
@@ -356,9 +344,7 @@ fn a_firewall_that_looks_like_a_full_queue() {
     play("firewall", |net| {
         let (server, client) = (net.server.clone(), net.client.clone());
         net.play(&server, &format!("accept {SERVER}:8080"), "ready");
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in tcp dport 8080 tcp flags & (syn | ack) == ack counter drop";
-        inside(&server, "nft", &[rules]);
+        add_rule(&server, "tcp dport 8080 tcp flags & (syn | ack) == ack counter drop");
         let live = Live::watch(net, &["--no-host"]);
         net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
         thread::sleep(Duration::from_millis(2_500));
@@ -421,9 +407,7 @@ fn a_rule_that_rejects() {
     play("reject", |net| {
         let (server, client) = (net.server.clone(), net.client.clone());
         net.play(&server, &format!("accept {SERVER}:8080"), "ready");
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in tcp dport 8080 counter reject with tcp reset";
-        inside(&server, "nft", &[rules]);
+        add_rule(&server, "tcp dport 8080 counter reject with tcp reset");
         let live = Live::watch(net, &["--no-host"]);
         net.play(&client, &format!("try {SERVER}:8080 1"), "ready");
         thread::sleep(Duration::from_millis(500));
@@ -471,27 +455,15 @@ fn a_syn_at_a_full_syn_queue() {
         set(&server, "net.ipv4.tcp_syncookies", "0");
         set(&server, "net.ipv4.tcp_max_syn_backlog", "4096");
         // The SYN-ACKs are sent, and no handshake is completed.
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in tcp flags & (syn | ack) == syn | ack counter drop";
-        inside(&client, "nft", &[rules]);
+        add_rule(&client, "tcp flags & (syn | ack) == syn | ack counter drop");
         net.play(&server, &format!("listen {SERVER}:8080"), "ready");
         let live = Live::watch(net, &[]);
         net.play(&client, &format!("try {SERVER}:8080 {}", 3 * BACKLOG), "asked");
         thread::sleep(Duration::from_millis(2_500));
         let functions = live.functions;
         let report = live.end(net);
-        let findings = of_kind(&report, "syn-drop-syn-queue");
-        assert!(!findings.is_empty(), "{report:#}");
-        for finding in findings {
-            let said = verdicts(finding);
-            if !functions {
-                // The kernel tells nobody that it drops a SYN.
-                assert!(said.is_empty(), "{finding:#}");
-                continue;
-            }
-            assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
-            assert_eq!(said[0]["function"], "tcp_conn_request", "{finding:#}");
-            assert!(said[0]["syn_queue"][0].as_u64() >= Some(BACKLOG as u64), "{finding:#}");
+        for verdict in each_at_the_listener(&report, "syn-drop-syn-queue", functions) {
+            assert!(verdict["syn_queue"][0].as_u64() >= Some(BACKLOG as u64), "{verdict:#}");
         }
         true
     });
@@ -504,9 +476,7 @@ fn packets_that_are_divided_or_merged_on_the_way() {
     play("offload", |net| {
         let (server, client) = (net.server.clone(), net.client.clone());
         net.play(&server, &format!("accept {SERVER}:8080"), "ready");
-        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                     add rule inet t in tcp dport 8080 meta length > 1000 counter drop";
-        inside(&server, "nft", &[rules]);
+        add_rule(&server, "tcp dport 8080 meta length > 1000 counter drop");
         let live = Live::watch(net, &["--ring", "4x16MiB"]);
         net.play(&client, &format!("push {SERVER}:8080 100000"), "ready");
         thread::sleep(Duration::from_millis(2_500));
@@ -593,11 +563,7 @@ fn start_storm(net: &Net, port: u16, first: u16, last: u16) -> Child {
 
 /// Drops SYNs to port 9000 from every second source port: the even ones, or the odd ones.
 fn drop_every_second(net: &Net, rest: u16) {
-    let rules = format!(
-        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
-         add rule inet t in tcp dport 9000 tcp sport & 1 == {rest} counter drop"
-    );
-    inside(&net.server, "nft", &[&rules]);
+    add_rule(&net.server, &format!("tcp dport 9000 tcp sport & 1 == {rest} counter drop"));
 }
 
 /// How many packets the rule of [`drop_every_second`] has dropped.

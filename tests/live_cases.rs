@@ -14,7 +14,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netns::{Net, SERVER, inside, ip};
+use netns::{Net, SERVER, add_rule, inside, ip};
 use serde_json::Value;
 use watching::{Live, count, counter, findings_of, set, socket, tally};
 
@@ -281,9 +281,7 @@ fn a_flood_that_gets_cookies(net: &mut Net) {
 fn a_firewall_drops_every_syn(net: &mut Net) {
     let (server, client) = (net.server.clone(), net.client.clone());
     net.play(&server, &format!("accept {}", at(8080)), "ready");
-    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                 add rule inet t in tcp dport 8080 counter drop";
-    inside(&server, "nft", &[rules]);
+    add_rule(&server, "tcp dport 8080 counter drop");
     let live = Live::watch(net, &[]);
     let begun = Instant::now();
     net.play(&client, &format!("try {} 12", at(8080)), "asked");
@@ -488,9 +486,7 @@ fn two_listeners_in_trouble(net: &mut Net) {
     fill(net, 8080);
     net.play(&server, &format!("accept {}", at(8081)), "ready");
     // The client's end drops the SYN-ACKs, so that handshakes stay half open.
-    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                 add rule inet t in tcp sport 8081 counter drop";
-    inside(&client, "nft", &[rules]);
+    add_rule(&client, "tcp sport 8081 counter drop");
     let live = Live::watch(net, &[]);
     let before = [8080, 8081].map(|port| socket(&server, port).0);
     let begun = Instant::now();

@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdout, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netns::{Net, SERVER, inside, ip, run, start_live, text};
+use netns::{Net, SERVER, add_rule, inside, ip, run, start_live, text};
 use serde_json::Value;
 
 /// One more connection fits.
@@ -294,10 +294,8 @@ fn refused(net: &mut Net) -> Went {
 fn firewall_drops_the_final_ack(net: &mut Net) -> Went {
     let (server, client) = (net.server.clone(), net.client.clone());
     net.play(&server, &format!("accept {SERVER}:8080"), "ready");
-    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                 add rule inet t in tcp dport 8080 tcp flags & (syn | ack) == ack counter drop";
     let mut live = Live::watch(net, &[]);
-    inside(&server, "nft", &[rules]);
+    add_rule(&server, "tcp dport 8080 tcp flags & (syn | ack) == ack counter drop");
     net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
     let heard = live.hear("handshake-loss");
     let events = live.end();

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use netns::{CLIENT, Net, SERVER, inside, ip, text};
+use netns::{CLIENT, Net, SERVER, add_rule, ip, text};
 use serde_json::Value;
 use watching::{Live, set, tally};
 
@@ -133,11 +133,7 @@ fn play(net: &mut Net, role: &str, word: &str) {
 }
 
 fn block(namespace: &str, what: &str) {
-    let rules = format!(
-        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; add rule inet t in {what} \
-         counter drop"
-    );
-    inside(namespace, "nft", &[&rules]);
+    add_rule(namespace, &format!("{what} counter drop"));
 }
 
 /// A listener that never accepts, and whose queue is full.

@@ -468,6 +468,12 @@ pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
         .unwrap_or_else(|reason| panic!("{program} {args:?}: {reason}"))
 }
 
+/// Adds `rule` to what nftables does with the packets that come to a namespace.
+pub fn add_rule(namespace: &str, rule: &str) {
+    let chain = "add table inet t; add chain inet t in { type filter hook input priority 0; }";
+    inside(namespace, "nft", &[&format!("{chain}; add rule inet t in {rule}")]);
+}
+
 /// Waits until a child says this on its standard error, and drops the output before it.
 pub fn until_it_says(child: &mut Child, ready: &str) {
     let mut err = BufReader::new(child.stderr.take().expect("it is piped"));

@@ -133,6 +133,24 @@ pub fn each_judged<'r>(report: &'r Value, kind: &str, reason: &str) -> Vec<&'r V
         .collect()
 }
 
+/// Asserts that each finding of the kind, of SYNs that were dropped, is confirmed by the probe at `tcp_conn_request`, and gives
+/// its first verdict; or that none is judged where functions cannot be watched: the kernel tells nobody that it drops a SYN.
+pub fn each_at_the_listener<'r>(report: &'r Value, kind: &str, functions: bool) -> Vec<&'r Value> {
+    let findings = of_kind(report, kind);
+    assert!(!findings.is_empty(), "no {kind}: {report:#}");
+    let judged = |finding: &'r Value| {
+        let said = verdicts(finding);
+        if !functions {
+            assert!(said.is_empty(), "{finding:#}");
+            return None;
+        }
+        assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
+        assert_eq!(said[0]["function"], "tcp_conn_request", "{finding:#}");
+        Some(said[0])
+    };
+    findings.into_iter().filter_map(judged).collect()
+}
+
 /// Plays a scene until the machine was quick enough for it.
 pub fn play(name: &str, scene: impl Fn(&mut Net) -> bool) {
     for n in 0..ATTEMPTS {
