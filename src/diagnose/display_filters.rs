@@ -4,8 +4,9 @@
 //! Wireshark's own conversation filter.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use crate::decode::segment::Address;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::model::{DisplayFilters, Finding, PacketFilter};
@@ -57,7 +58,8 @@ fn connection(ends: [Option<SocketAddr>; 2], [first, last]: [Timestamp; 2]) -> S
     let ends = || ends.into_iter().flatten();
     for end in ends() {
         and(&mut filter, if end.is_ipv4() { "ip.addr == " } else { "ipv6.addr == " });
-        push_address(&mut filter, end.ip());
+        // A string takes everything.
+        _ = write!(filter, "{}", Address::from(end.ip()));
     }
     for end in ends() {
         and(&mut filter, "tcp.port == ");
@@ -79,21 +81,6 @@ fn and(filter: &mut String, term: &str) {
 
 fn push_number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
-}
-
-fn push_address(text: &mut String, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            for (place, byte) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    text.push('.');
-                }
-                push_number(text, u64::from(byte));
-            }
-        }
-        // A string takes everything.
-        IpAddr::V6(address) => _ = write!(text, "{address}"),
-    }
 }
 
 /// Seconds since 1970 with nine digits of fraction.

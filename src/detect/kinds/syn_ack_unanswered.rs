@@ -167,10 +167,8 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, format!("SYN-ACK, {waited} after the SYN")));
     d.shows(syn.at, "SYN").shows(reset.at, "RST of the client: it has no socket for this any more");
-    // Where every handshake takes as long, the path is slow, and who asks like that may want no more than the answer.
-    let is_slow_path = around.round_trip().is_some_and(|usual| usual.0 * 3 > waited.0);
-    let is_accident = (around.activity.given_up as usize) < SEVERAL;
-    d.severity = if is_slow_path || is_accident { Severity::Info } else { Severity::Critical };
+    let is_slow_path = is_path_slow(around, waited);
+    d.severity = harm_of_giving_up(around, is_slow_path);
     d.summary = format!(
         "{} answered the SYN of {} only after {waited}; by then the client had closed its socket and answered by a RST.",
         f.server.socket(),
@@ -201,15 +199,25 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
+/// Whether every handshake takes about as long as this one waited.
+fn is_path_slow(around: &DetectContext<'_>, waited: Span) -> bool {
+    around.round_trip().is_some_and(|usual| usual.0 * 3 > waited.0)
+}
+
+/// How bad it is that clients gave up. On a slow path, who asks like that may want no more than the answer.
+fn harm_of_giving_up(around: &DetectContext<'_>, is_slow_path: bool) -> Severity {
+    let is_accident = (around.activity.given_up as usize) < SEVERAL;
+    if is_slow_path || is_accident { Severity::Info } else { Severity::Critical }
+}
+
 /// The server answered soon, and the client's RST came late.
 fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syn, syn_ack, reset) = (f.syn.first()?, f.syn_ack.first()?, f.c.reset.as_deref()?);
     let took = reset.at.time - syn_ack.at.time;
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, "SYN-ACK"));
     d.shows(syn.at, "SYN").shows(reset.at, format!("RST of the client, {took} after the SYN-ACK"));
-    let is_slow_path = around.round_trip().is_some_and(|usual| usual.0 * 3 > took.0);
-    let is_accident = (around.activity.given_up as usize) < SEVERAL;
-    d.severity = if is_slow_path || is_accident { Severity::Info } else { Severity::Critical };
+    let is_slow_path = is_path_slow(around, took);
+    d.severity = harm_of_giving_up(around, is_slow_path);
     d.summary = format!(
         "{} answered the SYN of {} at once; {took} later the client answered by a RST, for it had no socket any more.",
         f.server.socket(),

@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 
-/// A register. `R0` holds results, `R1` to `R5` (which no program here uses) are arguments that a call overwrites, `R10` is the end of the stack.
+/// A register. `R0` holds results. `R1` to `R5` are arguments, which a call overwrites; no program here uses `R5`. `R10` is the
+/// end of the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Register {
