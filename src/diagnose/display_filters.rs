@@ -3,7 +3,6 @@
 //! Syntax: <https://www.wireshark.org/docs/man-pages/wireshark-filter.html>. The form of the four-tuple is that of
 //! Wireshark's own conversation filter.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::decode::segment::Address;
@@ -59,7 +58,7 @@ fn connection(ends: [Option<SocketAddr>; 2], [first, last]: [Timestamp; 2]) -> S
     for end in ends() {
         and(&mut filter, if end.is_ipv4() { "ip.addr == " } else { "ipv6.addr == " });
         // A string takes everything.
-        _ = write!(filter, "{}", Address::from(end.ip()));
+        _ = Address::from(end.ip()).write_to(&mut filter);
     }
     for end in ends() {
         and(&mut filter, "tcp.port == ");

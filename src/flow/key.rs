@@ -38,7 +38,8 @@ impl fmt::Display for Host {
         if self.address.as_v4().is_none() {
             return self.socket().fmt(f);
         }
-        write!(f, "{}:", self.address)?;
+        self.address.write_to(f)?;
+        f.write_str(":")?;
         f.write_str(itoa::Buffer::new().format(self.port))
     }
 }
