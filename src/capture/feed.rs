@@ -19,6 +19,9 @@ pub trait Feed: Send {
     /// The interfaces, in the order asked for: [`crate::decode::segment::PacketId::capture`] is the place in this list.
     fn interfaces(&self) -> Vec<Interface>;
 
+    /// The watch is about to end: how many packets were dropped until now is wanted at once.
+    fn end_soon(&mut self) {}
+
     /// Stretches in which no packet could be captured although there may have been some, in order of time.
     fn silences(&self) -> Vec<Silence> {
         Vec::new()

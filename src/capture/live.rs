@@ -11,12 +11,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pcap::{Active, Capture, Device, Precision};
 
+use self::drops::HandleDrops;
 pub use self::error::LiveError;
 use self::similar_name::nearest;
 use super::feed::{Feed, FeedResult, Interface};
@@ -26,6 +28,7 @@ use crate::decode::segment::PacketId;
 use crate::fault;
 use crate::time::{Span, Timestamp};
 
+mod drops;
 mod error;
 mod similar_name;
 
@@ -136,6 +139,8 @@ pub struct LiveFeed {
     inputs: Vec<LiveInput>,
     messages: Receiver<ThreadMessage>,
     silences: Vec<Silence>,
+    /// Tells the threads that the watch is about to end.
+    is_ending: Arc<AtomicBool>,
 }
 
 /// One interface, as it is known here.
@@ -174,11 +179,18 @@ impl LiveFeed {
     pub fn open(settings: &CaptureSettings) -> Result<LiveFeed, LiveError> {
         load_library()?;
         let (to, messages) = mpsc::sync_channel(UNDER_WAY.saturating_mul(settings.interfaces.len().max(1)));
-        let mut feed = LiveFeed { inputs: Vec::new(), messages, silences: Vec::new() };
+        let is_ending = Arc::<AtomicBool>::default();
+        let mut feed = LiveFeed {
+            inputs: Vec::new(),
+            messages,
+            silences: Vec::new(),
+            is_ending: Arc::clone(&is_ending),
+        };
         for (number, name) in settings.interfaces.iter().enumerate() {
             let (back, empties) = mpsc::sync_channel(UNDER_WAY);
             let (opened, answer) = mpsc::channel();
             let (theirs, to, name_there) = (settings.clone(), to.clone(), name.clone());
+            let is_ending = Arc::clone(&is_ending);
             thread::Builder::new()
                 .name(format!("capture-{name}"))
                 .spawn(move || {
@@ -203,6 +215,7 @@ impl LiveFeed {
                         empties,
                         next: 0,
                         clock: SteadyClock::default(),
+                        is_ending,
                     };
                     // It ends when nobody listens any more.
                     let _ = thread.run(handle);
@@ -342,6 +355,10 @@ impl Feed for LiveFeed {
         self.inputs.iter().map(|input| input.interface.clone()).collect()
     }
 
+    fn end_soon(&mut self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
     fn silences(&self) -> Vec<Silence> {
         let now = self.inputs.iter().map(|input| input.complete).max().unwrap_or(Timestamp::MIN);
         let open = self.inputs.iter().filter_map(|input| input.down_since);
@@ -360,6 +377,7 @@ struct Thread {
     /// Packets taken so far.
     next: u64,
     clock: SteadyClock,
+    is_ending: Arc<AtomicBool>,
 }
 
 /// Nobody listens any more.
@@ -389,7 +407,7 @@ impl Thread {
         let link = link(handle.get_datalink().0);
         let (mut beat, mut counted, mut heard) = (Instant::now(), Instant::now(), Instant::now());
         let mut drops = HandleDrops::default();
-        let mut down = false;
+        let (mut down, mut was_ending) = (false, false);
         let mut block = Block::default();
         loop {
             let before = block.len();
@@ -412,6 +430,11 @@ impl Thread {
                 Ok(_) => block.len() == before,
                 Err(_) => true,
             };
+            // Before the packets that were read meanwhile: some may be from after the end.
+            if !was_ending && self.is_ending.load(Ordering::Acquire) {
+                was_ending = true;
+                self.tell_drops(handle, &mut drops)?;
+            }
             if block.len() >= BLOCK || (silent && !block.is_empty()) {
                 let empty = self.empties.try_recv().unwrap_or_default();
                 let full = std::mem::replace(&mut block, empty);
@@ -428,12 +451,7 @@ impl Thread {
             let idle = at.duration_since(heard) >= IDLE_FROM;
             if at.duration_since(counted) >= if idle { IDLE_COUNTS } else { COUNTS } {
                 counted = at;
-                if let Ok(stat) = handle.stats() {
-                    let (kernel, interface) = drops.since(stat.dropped, stat.if_dropped);
-                    if kernel > 0 || interface > 0 {
-                        self.send(News::Drops(kernel, interface))?;
-                    }
-                }
+                self.tell_drops(handle, &mut drops)?;
                 if silent && self.name != "any" {
                     match state(&self.name) {
                         LinkState::Up if down => {
@@ -468,6 +486,14 @@ impl Thread {
                 }
                 wait(handle, every.saturating_sub(at.duration_since(beat)));
             }
+        }
+    }
+
+    /// Tells how many packets were dropped since the last look.
+    fn tell_drops(&self, handle: &mut Capture<Active>, drops: &mut HandleDrops) -> Result<(), ReceiverGone> {
+        match drops.since_last_look(handle) {
+            Some((kernel, interface)) => self.send(News::Drops(kernel, interface)),
+            None => Ok(()),
         }
     }
 
@@ -512,18 +538,6 @@ fn wait(_: &Capture<Active>, most: Duration) {
 /// some machines.
 fn time(seconds: impl Into<i64>, fraction: impl Into<i64>) -> Timestamp {
     Timestamp(seconds.into().saturating_mul(1_000_000_000).saturating_add(fraction.into()))
-}
-
-/// The drop counts of a handle, which are 32 bits wide and begin at 0 with it.
-#[derive(Default)]
-struct HandleDrops(u32, u32);
-
-impl HandleDrops {
-    fn since(&mut self, kernel: u32, interface: u32) -> (u64, u64) {
-        let rise = (u64::from(kernel.wrapping_sub(self.0)), u64::from(interface.wrapping_sub(self.1)));
-        *self = HandleDrops(kernel, interface);
-        rise
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -614,13 +628,6 @@ impl fmt::Debug for CaptureSettings {
 mod tests {
     use super::*;
 
-    #[test]
-    fn drop_counts_go_round() {
-        let mut drops = HandleDrops::default();
-        assert_eq!(drops.since(u32::MAX, 3), (u64::from(u32::MAX), 3));
-        assert_eq!(drops.since(4, 3), (5, 0));
-    }
-
     fn packet(n: u16, time: i64) -> Block {
         let mut block = Block::default();
         block.push(&Packet {
@@ -645,7 +652,7 @@ mod tests {
             complete: Timestamp::MIN,
             down_since: None,
         };
-        LiveFeed { inputs: vec![input(), input()], messages, silences: Vec::new() }
+        LiveFeed { inputs: vec![input(), input()], messages, silences: Vec::new(), is_ending: Arc::default() }
     }
 
     #[test]

@@ -27,8 +27,10 @@ const IDLE_TICK: Span = Span::secs(1);
 /// into that.
 const REST: u32 = 4;
 
-/// After the signal to end, packets that had come before are still read, for this long at most.
-const LEFT_OVER: Duration = Duration::from_secs(1);
+/// After the end, packets from before it are still read, for this long at most.
+const LEFT_OVER: Duration = Duration::from_secs(10);
+/// All have been read where none has come for this long: the kernel hands its blocks over sooner.
+const NONE_LEFT: Duration = Duration::from_millis(150);
 /// For this long it waits for the next of them.
 const MORE: Duration = Duration::from_millis(25);
 
@@ -105,10 +107,21 @@ struct RunProgress {
     rest: Instant,
     /// Whether the feed has ended.
     is_over: bool,
-    /// When it was told to end.
-    told_to_end: Option<Instant>,
+    /// Until when packets are wanted, once that is known.
+    end: Option<WatchEnd>,
     /// What an output failed at.
     failed: Option<io::Error>,
+}
+
+/// The end of a watch: packets from before it are still on their way.
+#[derive(Clone, Copy)]
+struct WatchEnd {
+    /// By the clock of the packets.
+    time: Timestamp,
+    /// When that was.
+    since: Instant,
+    /// When the last packets came.
+    last_packets: Instant,
 }
 
 impl RunProgress {
@@ -123,7 +136,7 @@ impl RunProgress {
             packets: 0,
             rest: now,
             is_over: false,
-            told_to_end: None,
+            end: None,
             failed: None,
         }
     }
@@ -153,6 +166,26 @@ impl RunProgress {
     }
 }
 
+impl WatchEnd {
+    /// Whether all packets from before the end have been read, given the feed's clock and how many blocks came just now; or
+    /// whether that has taken too long.
+    fn is_reached(&mut self, clock: Timestamp, blocks: usize) -> bool {
+        let now = Instant::now();
+        if blocks > 0 {
+            self.last_packets = now;
+        }
+        clock >= self.time
+            || now.duration_since(self.last_packets) >= NONE_LEFT
+            || now.duration_since(self.since) >= LEFT_OVER
+    }
+
+    /// How much of the time before the end has not been read, where it took too long.
+    fn missing(&self, clock: Timestamp) -> Option<Span> {
+        let is_late = self.since.elapsed() >= LEFT_OVER;
+        (is_late && clock > Timestamp::MIN && clock < self.time).then(|| self.time - clock)
+    }
+}
+
 impl WatchRun<'_> {
     /// Watches until the end; `wanted` is asked again and again, `report` gets reports that are asked for meanwhile.
     pub fn run(
@@ -171,8 +204,8 @@ impl WatchRun<'_> {
         });
         while !progress.is_over {
             let filled = self.fill(&mut blocks, &mut progress);
-            progress.is_over |=
-                progress.told_to_end.is_some_and(|at| filled == 0 || at.elapsed() >= LEFT_OVER);
+            let read_until = self.feed.clock();
+            progress.is_over |= progress.end.as_mut().is_some_and(|end| end.is_reached(read_until, filled));
             if filled > 0 {
                 let tracked = fault::contain(|| self.watch.track(&blocks[..filled]));
                 news.extend(
@@ -184,7 +217,9 @@ impl WatchRun<'_> {
             }
             news.extend(self.record(&mut blocks[..filled], &mut delay));
             let clock = progress.go_on(self.feed.clock(), self.pace);
-            progress.is_over |= progress.is_at_end(clock, self.pace, self.until);
+            if progress.is_at_end(clock, self.pace, self.until) {
+                self.end_soon(&mut progress);
+            }
             if self.is_due(clock, &progress) {
                 progress.last = clock;
                 let asked = Instant::now();
@@ -195,7 +230,9 @@ impl WatchRun<'_> {
                 let mut events = std::mem::take(&mut news);
                 events.extend(self.tick(clock));
                 progress.rest = Instant::now() + asked.elapsed() * REST;
-                progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
+                if self.tell(events, &mut progress.failed) == Next::Stop {
+                    self.end_soon(&mut progress);
+                }
             }
             match wanted() {
                 RunRequest::Nothing => {}
@@ -209,15 +246,34 @@ impl WatchRun<'_> {
                             &mut events,
                         );
                     }
-                    progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
+                    if self.tell(events, &mut progress.failed) == Next::Stop {
+                        self.end_soon(&mut progress);
+                    }
                 }
-                RunRequest::Stop if self.pace == TimeSource::Machine => {
-                    progress.told_to_end.get_or_insert_with(Instant::now);
-                }
-                RunRequest::Stop => progress.is_over = true,
+                RunRequest::Stop => self.end_soon(&mut progress),
             }
         }
+        if let Some(missing) = progress.end.and_then(|end| end.missing(self.feed.clock())) {
+            let (at, seconds) = (self.watch.state().at, missing.as_secs_f64());
+            let text = format!(
+                "the last {seconds:.1} s of the watch are missing: packets were still waiting after {} s",
+                LEFT_OVER.as_secs()
+            );
+            self.watch.warn(at, text, &mut news);
+        }
         self.end(news, delay, progress.failed)
+    }
+
+    /// The watch is over: packets that come from now on are not wanted, those from before are.
+    fn end_soon(&mut self, progress: &mut RunProgress) {
+        if self.pace == TimeSource::Script {
+            progress.is_over = true;
+        } else if progress.end.is_none() {
+            self.feed.end_soon();
+            let now = Instant::now();
+            progress.wall.look();
+            progress.end = Some(WatchEnd { time: progress.wall.now(), since: now, last_packets: now });
+        }
     }
 
     /// Fills blocks with the packets that have come; returns how many blocks.
@@ -225,7 +281,7 @@ impl WatchRun<'_> {
         let mut filled = 0;
         while filled < blocks.len() {
             let wait = match filled {
-                0 if progress.told_to_end.is_some() => MORE,
+                0 if progress.end.is_some() => MORE,
                 0 => ATTENTIVE,
                 _ => Duration::ZERO,
             };
