@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gencap::{Plan, Profile};
-use synscope::capture::{self, Block, Settled, Source};
+use synscope::capture::{self, Block, PartState, Source};
 use synscope::decode::{Decoded, Segment, decode};
 use synscope::flow::tracker::{TOGETHER, Tracker};
 
@@ -82,12 +82,12 @@ fn count_in_parts(path: &Path) -> u64 {
                 while part.next_block(&mut block) {}
                 let there = part.packets();
                 match source.give_back(part) {
-                    Settled::Next { .. } => packets += there,
-                    Settled::Again(again) => {
+                    PartState::Next { .. } => packets += there,
+                    PartState::Again(again) => {
                         part = *again;
                         continue;
                     }
-                    Settled::Beyond => {}
+                    PartState::Beyond => {}
                 }
                 break;
             }

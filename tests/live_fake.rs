@@ -17,7 +17,7 @@ use synscope::engine::Analysis;
 use synscope::live::event::LiveEvent;
 use synscope::live::log::TextLog;
 use synscope::live::run::EndCondition;
-use synscope::live::watch::Setup;
+use synscope::live::watch::WatchSettings;
 use synscope::model::{Certainty, Finding, Kind, Report};
 use synscope::report::terminal::Look;
 use synscope::time::{Span, Timestamp};
@@ -412,7 +412,7 @@ fn nothing_is_told_of_a_connection_under_way() {
         (at(11_000), segment(server, client, 77, 17, FIN | ACK, b"")),
         (at(11_400), segment(client, server, 17, 78, ACK, b"")),
     ];
-    let (told, outcome) = watch(&mut made(packets), Setup::default(), None);
+    let (told, outcome) = watch(&mut made(packets), WatchSettings::default(), None);
     let findings = told.events.iter().filter(|e| !matches!(e, LiveEvent::Statistics { .. })).count();
     assert_eq!(findings, 0, "{:#?}", told.events);
     assert!(outcome.report.findings.is_empty());
@@ -440,7 +440,7 @@ fn a_flood_costs_a_fixed_budget() {
         }
     };
     let mut days = Days::new(Span::secs(1), Span::secs(100), each);
-    let mut setup = Setup::default();
+    let mut setup = WatchSettings::default();
     setup.options.memory_limit = 64 << 20;
     let (told, outcome) = watch(&mut days, setup, None);
     let (taken, most) = told.state.memory;
@@ -474,7 +474,7 @@ fn a_repeated_syn_counts_once_in_a_flood_that_does_not_fit() {
         }
     };
     let mut days = Days::new(Span::secs(1), Span::secs(i64::from(ROUNDS)), each);
-    let mut setup = Setup::default();
+    let mut setup = WatchSettings::default();
     setup.options.memory_limit = 1 << 20;
     let (_, outcome) = watch(&mut days, setup, None);
     let (counted, sent) = (outcome.report.summary.connections, u64::from(EACH * ROUNDS));
@@ -512,7 +512,7 @@ fn a_verdict_of_the_kernel_does_not_waver() {
     let mut script = made(packets);
     script.begin_earlier(Span::secs(2));
     script.afterwards = Span::secs(300);
-    let (told, outcome) = watch(&mut script, Setup::default(), Some(Box::new(host)));
+    let (told, outcome) = watch(&mut script, WatchSettings::default(), Some(Box::new(host)));
     let mut opened = 0;
     for event in &told.events {
         match event {
@@ -551,7 +551,7 @@ fn refusals(hosts: u32, ports: u16) -> Script {
 fn very_many_incidents_are_bounded() {
     let mut script = refusals(1_200, 1);
     script.afterwards = Span::secs(150);
-    let mut setup = Setup::default();
+    let mut setup = WatchSettings::default();
     setup.bounds.findings = 500;
     setup.bounds.closed = 100;
     let (told, outcome) = watch(&mut script, setup, None);
@@ -569,7 +569,7 @@ fn very_many_incidents_are_bounded() {
 fn a_scan_of_many_ports_is_one_incident() {
     let mut script = refusals(1, 300);
     script.afterwards = Span::secs(150);
-    let (told, outcome) = watch(&mut script, Setup::default(), None);
+    let (told, outcome) = watch(&mut script, WatchSettings::default(), None);
     let closed = told.events.iter().filter(|event| matches!(event, LiveEvent::Closed { .. })).count();
     assert_eq!(closed, 1);
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
@@ -583,7 +583,7 @@ fn it_ends_when_it_is_told_to() {
     let end = |until: EndCondition| {
         let mut told = Told::default();
         let mut script = Script::of_capture(&path);
-        watch_until(&mut script, Setup::default(), None, Box::new(&mut told), until).report
+        watch_until(&mut script, WatchSettings::default(), None, Box::new(&mut told), until).report
     };
     let ten = end(EndCondition { packets: Some(10), duration: None });
     assert_eq!((ten.summary.packets, ten.captures[0].packets, ten.summary.tcp_segments), (10, 10, 10));

@@ -13,7 +13,7 @@ use synscope::live::event::LiveEvent;
 use synscope::live::issued::IssuedLimits;
 use synscope::live::output::{Next, Output};
 use synscope::live::state::WatchState;
-use synscope::live::watch::Setup;
+use synscope::live::watch::WatchSettings;
 use synscope::time::{Span, Timestamp};
 
 const DAY: i64 = 86_400;
@@ -69,7 +69,7 @@ fn a_month_takes_no_more_memory_than_three_days() {
     let bounds = IssuedLimits { findings: 256, of_a_kind: 64, closed: 64 };
     let mut diary = Diary::default();
     let host = Host::new("192.0.2.1:80".parse().expect("an address"));
-    let setup = Setup { bounds, ..Setup::default() };
+    let setup = WatchSettings { bounds, ..WatchSettings::default() };
     let outcome = watch_by(&mut days, setup, Some(Box::new(host)), Box::new(&mut diary));
     assert_eq!(outcome.report.summary.packets, days.packets);
     assert_eq!(outcome.report.summary.connections, 30 * DAY as u64 / 300 * 10);

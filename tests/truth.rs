@@ -58,7 +58,7 @@ fn recordings(folder: &Path) -> Vec<Recording> {
 }
 
 #[derive(Default)]
-struct Tally {
+struct SynFateCounts {
     found: usize,
     missed: Vec<String>,
     wrong: Vec<String>,
@@ -86,7 +86,7 @@ fn explains_all_failures(recordings: &[Recording]) {
 fn measure(folder: &Path) {
     let recordings = recordings(folder);
     assert!(!recordings.is_empty(), "{} has no truth files", folder.display());
-    let mut tally: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut tally: BTreeMap<String, SynFateCounts> = BTreeMap::new();
     let (mut false_alarms, mut overconfident) = (Vec::new(), Vec::new());
     for recording in &recordings {
         let Recording { truth, key, path } = recording;

@@ -10,7 +10,7 @@ mod input;
 mod stacks;
 
 use libfuzzer_sys::fuzz_target;
-use synscope::capture::{Block, InputPart, Settled, Source, open};
+use synscope::capture::{Block, InputPart, PartState, Source, open};
 
 /// Number, time and length of a packet.
 type Seen = (u64, i64, usize);
@@ -68,17 +68,17 @@ fn in_parts(source: &mut dyn Source, bytes: u64) -> Vec<Seen> {
         for (mut part, mut seen) in parts {
             loop {
                 match source.give_back(part) {
-                    Settled::Next { before } => {
+                    PartState::Next { before } => {
                         all.extend(
                             seen.into_iter().map(|(number, time, length)| (number + before, time, length)),
                         );
                         break;
                     }
-                    Settled::Again(again) => {
+                    PartState::Again(again) => {
                         part = *again;
                         seen = read(&mut part);
                     }
-                    Settled::Beyond => break,
+                    PartState::Beyond => break,
                 }
             }
         }

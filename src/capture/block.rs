@@ -22,7 +22,7 @@ pub struct Packet<'a> {
     pub timed: bool,
     /// How its first bytes are to be read.
     pub link: LinkType,
-    /// Its interface, as a place in [`Status::interfaces`](super::Status::interfaces); [`OTHER_INTERFACES`](super::OTHER_INTERFACES) from there on.
+    /// Its interface, as a place in [`InputStatus::interfaces`](super::InputStatus::interfaces); [`OTHER_INTERFACES`](super::OTHER_INTERFACES) from there on.
     pub interface: u8,
     /// Length on the wire, bytes.
     pub original_length: u32,

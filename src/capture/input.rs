@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::compress::Compression;
-use super::places::FileFrom;
-use super::reader::{NotRead, Reader};
-use super::stop::{Stop, StoppablePipe};
-use super::stream::Stream;
+use super::read_at::OffsetFile;
+use super::reader::{Reader, RecogniseError};
+use super::stop::{StopRequest, StoppablePipe};
+use super::stream::InputStream;
 
 /// The most inputs that one stream is made of: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
 pub const MOST_INPUTS: usize = 65_535;
@@ -102,7 +102,7 @@ pub enum OpenError {
 }
 
 /// Opens one input and recognises its format. `place` is its place among the inputs.
-pub(super) fn open_one(path: &Path, place: u16, stop: &Stop) -> Result<Reader, OpenError> {
+pub(super) fn open_one(path: &Path, place: u16, stop: &StopRequest) -> Result<Reader, OpenError> {
     let name = path.display().to_string();
     if is_standard_input(path) {
         let input = io::stdin();
@@ -127,7 +127,7 @@ pub(super) fn open_one(path: &Path, place: u16, stop: &Stop) -> Result<Reader, O
 
 /// Standard input as a pipe that can be left.
 #[cfg(unix)]
-fn leavable(input: &io::Stdin, stop: &Stop) -> Box<dyn Read + Send> {
+fn leavable(input: &io::Stdin, stop: &StopRequest) -> Box<dyn Read + Send> {
     use std::os::fd::AsFd;
     match input.as_fd().try_clone_to_owned() {
         Ok(pipe) => Box::new(StoppablePipe::new(File::from(pipe), stop)),
@@ -136,7 +136,7 @@ fn leavable(input: &io::Stdin, stop: &Stop) -> Box<dyn Read + Send> {
 }
 
 #[cfg(not(unix))]
-fn leavable(_: &io::Stdin, _: &Stop) -> Box<dyn Read + Send> {
+fn leavable(_: &io::Stdin, _: &StopRequest) -> Box<dyn Read + Send> {
     Box::new(io::stdin())
 }
 
@@ -144,7 +144,7 @@ fn leavable(_: &io::Stdin, _: &Stop) -> Box<dyn Read + Send> {
 fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result<Reader, OpenError> {
     let file = Arc::new(file);
     let mut reader = recognise(name, place, Box::new(Arc::clone(&file)), Some(size))?;
-    reader.divide(Arc::new(FileFrom { file, origin }));
+    reader.divide(Arc::new(OffsetFile { file, origin }));
     Ok(reader)
 }
 
@@ -186,13 +186,13 @@ pub(super) fn recognise(
     size: Option<u64>,
 ) -> Result<Reader, OpenError> {
     let path = name.to_owned();
-    let stream = match Stream::new(bytes, size) {
+    let stream = match InputStream::new(bytes, size) {
         Ok(stream) => stream,
         Err(error) => return Err(OpenError::Failed { path, error }),
     };
     let compression = stream.compression;
     Reader::new(name, place, stream).map_err(|not_read| match not_read {
-        NotRead::Empty => {
+        RecogniseError::Empty => {
             let remedy = match (compression, size) {
                 (Some(_), _) => "The compressed content is empty: check the program that wrote it.",
                 (None, None) => {
@@ -202,12 +202,12 @@ pub(super) fn recognise(
             };
             OpenError::Empty { path, remedy }
         }
-        NotRead::Unknown(head) => OpenError::NotACapture { path, start: start(&head, compression) },
-        NotRead::Header(wrong) => OpenError::Header { path, wrong },
-        NotRead::Failed(error) if error.kind() == io::ErrorKind::Unsupported => {
+        RecogniseError::Unknown(head) => OpenError::NotACapture { path, start: start(&head, compression) },
+        RecogniseError::Header(wrong) => OpenError::Header { path, wrong },
+        RecogniseError::Failed(error) if error.kind() == io::ErrorKind::Unsupported => {
             OpenError::Header { path, wrong: error.to_string() }
         }
-        NotRead::Failed(error) => match compression {
+        RecogniseError::Failed(error) => match compression {
             Some(compression) => OpenError::Compressed { path, compression: compression.name(), error },
             None => OpenError::Failed { path, error },
         },

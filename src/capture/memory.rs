@@ -1,6 +1,6 @@
 //! A source whose packets lie in memory: for tests and benchmarks of the modules behind this one.
 
-use super::{Block, LinkType, Packet, Silence, Silences, Source, Status};
+use super::{Block, InputStatus, LinkType, Packet, Silence, Silences, Source};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
@@ -50,13 +50,13 @@ impl Source for MemorySource {
         !block.is_empty()
     }
 
-    fn status(&self) -> Vec<Status> {
-        vec![Status {
+    fn status(&self) -> Vec<InputStatus> {
+        vec![InputStatus {
             path: "memory".to_owned(),
             format: "memory".to_owned(),
             packets: self.next as u64,
             times: self.times,
-            ..Status::default()
+            ..InputStatus::default()
         }]
     }
 

@@ -13,8 +13,6 @@ mod block;
 mod byte_order;
 mod clock;
 mod compress;
-#[cfg(feature = "fleet")]
-pub mod extent;
 pub mod feed;
 mod input;
 #[cfg(libpcap_at_run_time)]
@@ -29,7 +27,9 @@ mod order;
 mod part;
 mod pcap;
 mod pcapng;
-mod places;
+#[cfg(feature = "fleet")]
+pub mod range;
+mod read_at;
 mod reader;
 mod reclock;
 mod record;
@@ -47,10 +47,10 @@ mod tests;
 pub use block::{Block, Correction, LinkType, MERGED_BYTES, NOTE, Packet};
 pub use input::OpenError;
 pub use memory::MemorySource;
-pub use open::{Opened, open, open_some, open_until};
-pub use part::{InputPart, Settled};
-pub use reclock::Reclocked;
+pub use open::{OpenedInputs, open, open_some, open_until};
+pub use part::{InputPart, PartState};
+pub use reclock::ReclockedSource;
 pub use silence::{QUIET, Silence, Silences};
 pub use source::Source;
-pub use status::{InterfaceText, OTHER_INTERFACES, Status};
-pub use stop::Stop;
+pub use status::{InputStatus, InterfaceText, OTHER_INTERFACES};
+pub use stop::StopRequest;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::Source;
 use super::input::{MOST_INPUTS, OpenError, is_standard_input, open_one};
-use super::order::Merged;
-use super::stop::Stop;
+use super::order::MergedInputs;
+use super::stop::StopRequest;
 
 /// What [`open`] has opened.
-pub struct Opened {
+pub struct OpenedInputs {
     /// The packets of all inputs that could be opened, as one stream in time order.
     pub source: Box<dyn Source>,
     /// Why the others could not. The same messages stand as damage in [`Source::status`].
@@ -22,7 +22,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// When not one input can be opened and recognised, or they are too many: one message each.
-pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
+pub fn open(inputs: &[PathBuf]) -> Result<OpenedInputs, Vec<OpenError>> {
     open_some(inputs, &vec![true; inputs.len()])
 }
 
@@ -30,22 +30,26 @@ pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<Opened, Vec<OpenError>> {
-    open_until(inputs, wanted, &Stop::default())
+pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<OpenedInputs, Vec<OpenError>> {
+    open_until(inputs, wanted, &StopRequest::default())
 }
 
 /// The same; pipes among the inputs end soon after `stop` was asked for. A reader of files must look at it himself.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_until(inputs: &[PathBuf], wanted: &[bool], stop: &Stop) -> Result<Opened, Vec<OpenError>> {
+pub fn open_until(
+    inputs: &[PathBuf],
+    wanted: &[bool],
+    stop: &StopRequest,
+) -> Result<OpenedInputs, Vec<OpenError>> {
     if inputs.is_empty() {
         return Err(vec![OpenError::NoInput]);
     }
     if inputs.len() > MOST_INPUTS {
         return Err(vec![OpenError::TooMany(inputs.len())]);
     }
-    let mut merged = Merged::default();
+    let mut merged = MergedInputs::default();
     let mut errors = Vec::new();
     let mut standard_input = false;
     let many = wanted.iter().filter(|&&wanted| wanted).count();
@@ -69,5 +73,5 @@ pub fn open_until(inputs: &[PathBuf], wanted: &[bool], stop: &Stop) -> Result<Op
     if errors.len() == many {
         return Err(errors);
     }
-    Ok(Opened { source: Box::new(merged), errors })
+    Ok(OpenedInputs { source: Box::new(merged), errors })
 }

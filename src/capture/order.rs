@@ -13,10 +13,10 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
 use super::input::{OpenError, open_one};
-use super::part::{InputPart, InputParts, Settled};
+use super::part::{InputPart, InputParts, PartState};
 use super::reader::{Reader, WINDOW};
-use super::stop::Stop;
-use super::{Block, MERGED_BYTES, Silence, Silences, Source, Status};
+use super::stop::StopRequest;
+use super::{Block, InputStatus, MERGED_BYTES, Silence, Silences, Source};
 use crate::time::Timestamp;
 
 /// Inputs that are open together at most. Each takes a window, a file descriptor, perhaps a decoder with its thread.
@@ -31,7 +31,7 @@ type Key = (Timestamp, usize);
 
 /// Several inputs as one stream in time order.
 #[derive(Default)]
-pub(super) struct Merged {
+pub(super) struct MergedInputs {
     inputs: Vec<OrderedInput>,
     /// Inputs not begun, the earliest last.
     waiting: Vec<Key>,
@@ -53,11 +53,11 @@ struct OrderedInput {
 
 enum InputState {
     /// Looked at and closed again.
-    Closed(Status),
+    Closed(InputStatus),
     /// Being read.
     Open(Box<Open>),
     /// Read to its end, or never opened.
-    Over(Status),
+    Over(InputStatus),
 }
 
 struct Open {
@@ -93,7 +93,7 @@ impl Open {
     }
 }
 
-impl Merged {
+impl MergedInputs {
     /// Adds the only input there is: nothing is read ahead of it.
     pub(super) fn add_only(&mut self, path: &Path, reader: Reader) {
         self.begun.push(Reverse((Timestamp::MIN, self.inputs.len())));
@@ -113,11 +113,11 @@ impl Merged {
             match status.position.1 {
                 None => InputState::Open(open),
                 // Nothing of it has been delivered yet.
-                size => InputState::Closed(Status {
+                size => InputState::Closed(InputStatus {
                     format: status.format,
                     snaplen: status.snaplen,
                     position: (0, size),
-                    ..Status::default()
+                    ..InputStatus::default()
                 }),
             },
         );
@@ -125,12 +125,15 @@ impl Merged {
 
     /// Adds an input that cannot be read, so that the others keep their places.
     pub(super) fn add_failed(&mut self, path: &Path, error: &OpenError) {
-        self.push(path, InputState::Over(Status { damage: Some(error.to_string()), ..Status::default() }));
+        self.push(
+            path,
+            InputState::Over(InputStatus { damage: Some(error.to_string()), ..InputStatus::default() }),
+        );
     }
 
     /// Adds an input that is not to be read, so that the others keep their places.
     pub(super) fn add_unread(&mut self, path: &Path) {
-        self.push(path, InputState::Over(Status::default()));
+        self.push(path, InputState::Over(InputStatus::default()));
     }
 
     fn push(&mut self, path: &Path, state: InputState) {
@@ -157,11 +160,12 @@ impl Merged {
     fn begin(&mut self, (first, place): Key) {
         let Some(input) = self.inputs.get_mut(place) else { return };
         if matches!(input.state, InputState::Closed(_)) {
-            input.state = match open_one(&input.path, place as u16, &Stop::default()) {
+            input.state = match open_one(&input.path, place as u16, &StopRequest::default()) {
                 Ok(reader) => InputState::Open(Box::new(Open::new(reader))),
-                Err(error) => {
-                    InputState::Over(Status { damage: Some(error.to_string()), ..Status::default() })
-                }
+                Err(error) => InputState::Over(InputStatus {
+                    damage: Some(error.to_string()),
+                    ..InputStatus::default()
+                }),
             };
         }
         if first < self.latest {
@@ -234,7 +238,7 @@ impl Merged {
     }
 }
 
-impl Source for Merged {
+impl Source for MergedInputs {
     fn next_block(&mut self, block: &mut Block) -> bool {
         if !self.sorted {
             self.waiting.sort_by_key(|key| Reverse(*key));
@@ -253,7 +257,7 @@ impl Source for Merged {
         !block.is_empty()
     }
 
-    fn status(&self) -> Vec<Status> {
+    fn status(&self) -> Vec<InputStatus> {
         let status = |input: &OrderedInput| {
             let mut status = match &input.state {
                 InputState::Closed(status) | InputState::Over(status) => status.clone(),
@@ -277,12 +281,12 @@ impl Source for Merged {
         }
     }
 
-    fn give_back(&mut self, part: InputPart) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> PartState {
         match &mut self.inputs[..] {
             [OrderedInput { state: InputState::Open(open), .. }] => {
                 self.parts.give_back(&mut open.reader, &mut self.silences, part)
             }
-            _ => Settled::Beyond,
+            _ => PartState::Beyond,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct InputPart {
 
 impl InputPart {
     /// Replaces the contents of `block` by the next packets of the part; `false` at its end. Their numbers count from
-    /// the part's beginning; [`Settled::Next`] tells how much to add.
+    /// the part's beginning; [`PartState::Next`] tells how much to add.
     pub fn next_block(&mut self, block: &mut Block) -> bool {
         let more = self.reader.fill(block, WINDOW);
         self.silences.note_records(&block.records);
@@ -39,7 +39,7 @@ impl InputPart {
 }
 
 /// The state of a [`InputPart`] that was read to its end and given back.
-pub enum Settled {
+pub enum PartState {
     /// It is what comes next in the stream.
     Next {
         /// To be added to the number of each of its packets.
@@ -100,10 +100,10 @@ impl InputParts {
         reader: &mut Reader,
         silences: &mut Silences,
         part: InputPart,
-    ) -> Settled {
+    ) -> PartState {
         self.out = self.out.saturating_sub(1);
         if reader.has_ended() {
-            return Settled::Beyond;
+            return PartState::Beyond;
         }
         let fits = part.reader.began() == Some(reader.place())
             && (part.begin == PartBegin::AtRecord
@@ -113,12 +113,12 @@ impl InputParts {
                 self.mistrust = self.mistrust.saturating_sub(1);
             }
             silences.append(&part.silences);
-            return Settled::Next { before: reader.append(part.reader) };
+            return PartState::Next { before: reader.append(part.reader) };
         }
         self.mistrust = self.mistrust.saturating_add(WRONG).min(GIVE_UP + WRONG);
         match self.part(reader, reader.place(), part.reader.until(), PartBegin::AtRecord) {
-            Some(again) => Settled::Again(Box::new(again)),
-            None => Settled::Beyond,
+            Some(again) => PartState::Again(Box::new(again)),
+            None => PartState::Beyond,
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::LinkType;
 use super::block::PacketRecord;
 use super::byte_order::ByteOrder;
-use super::record::{LONG, Long, NextRecord, Numbers, RECORD_LIMIT, RecordDamage, kept_of};
+use super::record::{LONG, LongRecord, NextRecord, PacketNumbering, RECORD_LIMIT, RecordDamage, kept_of};
 use crate::time::Timestamp;
 
 /// Bytes of the file header.
@@ -99,7 +99,7 @@ impl Pcap {
         }))
     }
 
-    /// As in [`super::Status::format`].
+    /// As in [`super::InputStatus::format`].
     pub(super) fn name(&self) -> &'static str {
         match self.variant {
             Variant::Micro => "pcap",
@@ -113,7 +113,7 @@ impl Pcap {
     pub(super) fn index(
         &self,
         data: &[u8],
-        numbers: &mut Numbers,
+        numbers: &mut PacketNumbering,
         records: &mut Vec<PacketRecord>,
     ) -> (usize, NextRecord) {
         match self.order {
@@ -126,7 +126,7 @@ impl Pcap {
     fn index_as<const BIG_ENDIAN: bool>(
         &self,
         data: &[u8],
-        numbers: &mut Numbers,
+        numbers: &mut PacketNumbering,
         records: &mut Vec<PacketRecord>,
     ) -> (usize, NextRecord) {
         let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
@@ -176,7 +176,7 @@ impl Pcap {
                     return (at, NextRecord::Need(kept));
                 }
                 let long =
-                    Long { length: length as u64, record: Some(record), numbered: true, trailer: None };
+                    LongRecord { length: length as u64, record: Some(record), numbered: true, trailer: None };
                 return (at, NextRecord::Long(long));
             };
             records.push(record);

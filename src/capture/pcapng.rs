@@ -11,7 +11,7 @@ use pcap_parser::pcapng::{
 use super::block::PacketRecord;
 use super::byte_order::ByteOrder;
 use super::message::GroupedDigits;
-use super::record::{LONG, Long, NextRecord, Numbers, RECORD_LIMIT, RecordDamage, kept_of};
+use super::record::{LONG, LongRecord, NextRecord, PacketNumbering, RECORD_LIMIT, RecordDamage, kept_of};
 use super::{InterfaceText, LinkType, NOTE, OTHER_INTERFACES};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
@@ -263,7 +263,7 @@ impl Pcapng {
         &mut self,
         data: &[u8],
         base: u64,
-        numbers: &mut Numbers,
+        numbers: &mut PacketNumbering,
         records: &mut Vec<PacketRecord>,
     ) -> (usize, NextRecord) {
         let mut at = 0;
@@ -286,7 +286,7 @@ impl Pcapng {
         data: &[u8],
         from: usize,
         base: u64,
-        numbers: &mut Numbers,
+        numbers: &mut PacketNumbering,
         records: &mut Vec<PacketRecord>,
     ) -> (usize, Option<NextRecord>) {
         let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
@@ -360,7 +360,7 @@ impl Pcapng {
         total: u32,
         length: usize,
         rest: &[u8],
-        numbers: &Numbers,
+        numbers: &PacketNumbering,
     ) -> NextRecord {
         if length <= LONG {
             return NextRecord::Need(length);
@@ -391,7 +391,7 @@ impl Pcapng {
             ByteOrder::Little => total.to_le_bytes(),
             ByteOrder::Big => total.to_be_bytes(),
         });
-        NextRecord::Long(Long { length: length as u64, record, numbered, trailer })
+        NextRecord::Long(LongRecord { length: length as u64, record, numbered, trailer })
     }
 
     /// Begins a section: `rest` starts at its header. Gives the header's length.

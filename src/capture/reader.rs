@@ -9,10 +9,10 @@ use super::clock::InputTimes;
 use super::message::{GroupedDigits, PacketsBefore};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::Pcapng;
-use super::places::Places;
-use super::record::{LONG, Long, NextRecord, Numbers, RecordDamage};
-use super::stream::Stream;
-use super::{Block, Status};
+use super::read_at::ReadAt;
+use super::record::{LONG, LongRecord, NextRecord, PacketNumbering, RecordDamage};
+use super::stream::InputStream;
+use super::{Block, InputStatus};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
@@ -91,7 +91,7 @@ impl FileFormat {
         &mut self,
         data: &[u8],
         base: u64,
-        numbers: &mut Numbers,
+        numbers: &mut PacketNumbering,
         into: &mut Vec<PacketRecord>,
     ) -> (usize, NextRecord) {
         match self {
@@ -126,7 +126,7 @@ impl FileFormat {
 
 /// Why a stream is not read as a capture.
 #[derive(Debug)]
-pub(super) enum NotRead {
+pub(super) enum RecogniseError {
     /// There is nothing in it.
     Empty,
     /// Its first bytes are these, and no capture begins so.
@@ -149,9 +149,9 @@ pub(super) enum PartBegin {
 /// One input, from its first byte to its end.
 pub(super) struct Reader {
     path: Arc<str>,
-    stream: Stream,
+    stream: InputStream,
     format: FileFormat,
-    numbers: Numbers,
+    numbers: PacketNumbering,
     /// The beginning of a record whose rest was not there yet.
     carry: Vec<u8>,
     /// Where `carry` lies in the (decompressed) stream.
@@ -170,26 +170,26 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Recognises the format of `stream`. `path` is its name in messages, `input` its place among the inputs.
-    pub(super) fn new(path: &str, input: u16, mut stream: Stream) -> Result<Reader, NotRead> {
+    pub(super) fn new(path: &str, input: u16, mut stream: InputStream) -> Result<Reader, RecogniseError> {
         let mut head = vec![0; FILE_HEADER];
-        let filled = stream.fill(&mut head).map_err(NotRead::Failed)?;
+        let filled = stream.fill(&mut head).map_err(RecogniseError::Failed)?;
         head.truncate(filled);
         if head.is_empty() {
-            return Err(NotRead::Empty);
+            return Err(RecogniseError::Empty);
         }
         let (format, base) = if let Some(pcap) = Pcap::recognise(&head) {
             head.clear();
-            (FileFormat::Pcap(pcap.map_err(NotRead::Header)?), FILE_HEADER as u64)
+            (FileFormat::Pcap(pcap.map_err(RecogniseError::Header)?), FILE_HEADER as u64)
         } else if let Some(pcapng) = Pcapng::recognise(&head) {
-            (FileFormat::Pcapng(pcapng.map_err(NotRead::Header)?), 0)
+            (FileFormat::Pcapng(pcapng.map_err(RecogniseError::Header)?), 0)
         } else {
-            return Err(NotRead::Unknown(head));
+            return Err(RecogniseError::Unknown(head));
         };
         Ok(Reader {
             path: path.into(),
             stream,
             format,
-            numbers: Numbers { input, next: 1 },
+            numbers: PacketNumbering { input, next: 1 },
             carry: head,
             base,
             began: Some(base),
@@ -209,7 +209,7 @@ impl Reader {
     }
 
     /// The same of a `stream` that begins at `from`.
-    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, begin: PartBegin) -> Reader {
+    pub(super) fn part_of(&self, stream: InputStream, from: u64, until: u64, begin: PartBegin) -> Reader {
         let mut format = self.format.clone();
         if let (FileFormat::Pcapng(pcapng), PartBegin::Anywhere) = (&mut format, begin) {
             pcapng.forget_time();
@@ -218,7 +218,7 @@ impl Reader {
             path: Arc::clone(&self.path),
             stream,
             format,
-            numbers: Numbers { next: 1, ..self.numbers },
+            numbers: PacketNumbering { next: 1, ..self.numbers },
             carry: Vec::new(),
             base: from,
             began: (begin == PartBegin::AtRecord).then_some(from),
@@ -305,7 +305,7 @@ impl Reader {
     }
 
     /// Allows for reading in parts: `places` has the bytes of the input.
-    pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
+    pub(super) fn divide(&mut self, places: Arc<dyn ReadAt>) {
         self.stream.divide(places);
     }
 
@@ -475,7 +475,7 @@ impl Reader {
     /// of its packet. Says whether the record was complete.
     fn pass_over(
         &mut self,
-        long: &Long,
+        long: &LongRecord,
         data: &mut [u8],
         (start, end): (usize, usize),
         kept: Option<&PacketRecord>,
@@ -604,7 +604,7 @@ impl Reader {
     }
 
     /// The status of the input so far.
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> InputStatus {
         let (name, dropped, snaplen) = match &self.format {
             FileFormat::Pcap(pcap) => (pcap.name(), None, pcap.snaplen),
             FileFormat::Pcapng(pcapng) => ("pcapng", pcapng.dropped(), pcapng.snaplen),
@@ -625,7 +625,7 @@ impl Reader {
                 warnings.extend(skipped.map(|skipped| skipped.replace("\n ", "")));
             }
         }
-        Status {
+        InputStatus {
             path: self.path.to_string(),
             format,
             packets: self.packets,
@@ -663,7 +663,8 @@ mod tests {
             return;
         };
         let file = File::open(path).unwrap();
-        let mut reader = Reader::new("bench", 0, Stream::new(Box::new(file), None).unwrap()).ok().unwrap();
+        let mut reader =
+            Reader::new("bench", 0, InputStream::new(Box::new(file), None).unwrap()).ok().unwrap();
         let mut window = std::mem::take(&mut reader.carry);
         let begun = window.len();
         window.resize(WINDOW, 0);

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Block, Correction, InputPart, Settled, Silence, Source, Status};
+use super::{Block, Correction, InputPart, InputStatus, PartState, Silence, Source};
 /// `inner` with other times. What [`Source::status`] says of the inputs stays by their own clock.
-pub struct Reclocked {
+pub struct ReclockedSource {
     inner: Box<dyn Source>,
     correction: Correction,
 }
 
-impl Reclocked {
+impl ReclockedSource {
     /// Packets of `inner`, with their times corrected.
-    pub fn new(inner: Box<dyn Source>, correction: Correction) -> Reclocked {
-        Reclocked { inner, correction }
+    pub fn new(inner: Box<dyn Source>, correction: Correction) -> ReclockedSource {
+        ReclockedSource { inner, correction }
     }
 
     fn corrected(&self, mut part: InputPart) -> InputPart {
@@ -21,14 +21,14 @@ impl Reclocked {
     }
 }
 
-impl Source for Reclocked {
+impl Source for ReclockedSource {
     fn next_block(&mut self, block: &mut Block) -> bool {
         let more = self.inner.next_block(block);
         block.correct_times(&self.correction);
         more
     }
 
-    fn status(&self) -> Vec<Status> {
+    fn status(&self) -> Vec<InputStatus> {
         self.inner.status()
     }
 
@@ -43,9 +43,9 @@ impl Source for Reclocked {
         Some(self.corrected(part))
     }
 
-    fn give_back(&mut self, part: InputPart) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> PartState {
         match self.inner.give_back(part) {
-            Settled::Again(part) => Settled::Again(Box::new(self.corrected(*part))),
+            PartState::Again(part) => PartState::Again(Box::new(self.corrected(*part))),
             settled => settled,
         }
     }
@@ -61,7 +61,7 @@ mod tests {
     fn times_are_those_of_the_other_clock() {
         let packets = [0, 100].map(|at| (Timestamp(0) + Span::secs(at), LinkType(101), vec![0]));
         let inner = Box::new(MemorySource::new(packets.to_vec()));
-        let mut source = Reclocked::new(inner, Arc::new(|at| at + Span::secs(5)));
+        let mut source = ReclockedSource::new(inner, Arc::new(|at| at + Span::secs(5)));
         let (mut block, mut times) = (Block::default(), Vec::new());
         while source.next_block(&mut block) {
             times.extend(block.packets().map(|packet| packet.time));

@@ -21,14 +21,14 @@ pub(super) enum NextRecord {
     /// The beginning of a record; it can be read on when this many bytes of it are there.
     Need(usize),
     /// A record longer than [`LONG`].
-    Long(Long),
+    Long(LongRecord),
     /// Nothing that can be read.
     Damage(RecordDamage),
 }
 
 /// A record longer than [`LONG`], of which the beginning is in the window.
 #[derive(Debug)]
-pub(super) struct Long {
+pub(super) struct LongRecord {
     /// Its length, bytes.
     pub length: u64,
     /// The packet in it, cut to the kept length.
@@ -64,12 +64,12 @@ impl RecordDamage {
 
 /// Numbers packets as Wireshark's `frame.number` does.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Numbers {
+pub(super) struct PacketNumbering {
     pub(super) input: u16,
     pub(super) next: u64,
 }
 
-impl Numbers {
+impl PacketNumbering {
     /// The id of the next packet.
     #[inline]
     pub(super) fn peek(self) -> PacketId {

@@ -1,21 +1,21 @@
 //! What every stream of packets can do.
 
 use super::block::Block;
-use super::part::{InputPart, Settled};
+use super::part::{InputPart, PartState};
 use super::silence::Silence;
-use super::status::Status;
+use super::status::InputStatus;
 
 /// A stream of packets: a file, a pipe, several files merged in time order, an interface.
 pub trait Source: Send {
     /// Replaces the contents of `block` by the next run of packets; `false` at the end of the stream.
     ///
     /// Damage is not an error here: the packets before it are delivered, then the input ends and its
-    /// [`Status::damage`] says why. The other inputs go on.
+    /// [`InputStatus::damage`] says why. The other inputs go on.
     fn next_block(&mut self, block: &mut Block) -> bool;
 
     /// The status of each input so far; complete after the end. One per input, in the order given, so that
     /// [`PacketId::capture`](crate::decode::segment::PacketId::capture) is the place in this list; an input that could not be opened is there with its damage.
-    fn status(&self) -> Vec<Status>;
+    fn status(&self) -> Vec<InputStatus>;
 
     /// The intervals longer than [`QUIET`](super::QUIET) without a packet in the stream so far, in time order; of more than
     /// [`Silences::KEPT`](super::Silences::KEPT) the longest. A source that keeps no account of them has none.
@@ -32,8 +32,8 @@ pub trait Source: Send {
     }
 
     /// Takes back a part that has been read to its end. All are to be given back, in the order in which they came.
-    fn give_back(&mut self, part: InputPart) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> PartState {
         drop(part);
-        Settled::Beyond
+        PartState::Beyond
     }
 }

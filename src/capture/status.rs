@@ -5,7 +5,7 @@ use crate::time::Timestamp;
 /// The status of one input.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Status {
+pub struct InputStatus {
     /// As given on the command line; `-` is standard input.
     pub path: String,
     /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`, with the compression after it: `pcapng.gz`.

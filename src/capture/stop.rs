@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// A request that somebody may make at any time. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<Shared>);
+pub struct StopRequest(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -17,7 +17,7 @@ struct Shared {
     left: AtomicBool,
 }
 
-impl Stop {
+impl StopRequest {
     /// Asks for the end.
     pub fn ask(&self) {
         self.0.asked.store(true, Relaxed);
@@ -45,12 +45,12 @@ const MOST: Duration = Duration::from_secs(2);
 /// and flushes its buffer.
 pub(super) struct StoppablePipe {
     pipe: File,
-    stop: Stop,
+    stop: StopRequest,
     asked: Option<Instant>,
 }
 
 impl StoppablePipe {
-    pub(super) fn new(pipe: File, stop: &Stop) -> StoppablePipe {
+    pub(super) fn new(pipe: File, stop: &StopRequest) -> StoppablePipe {
         StoppablePipe { pipe, stop: stop.clone(), asked: None }
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_silent_pipe_is_left_when_it_is_asked_for() {
         let (reader, mut writer) = pipe();
-        let stop = Stop::default();
+        let stop = StopRequest::default();
         let asks = stop.clone();
         let mut pipe = StoppablePipe::new(reader, &stop);
         writer.write_all(b"ab").unwrap();
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_pipe_that_ends_by_itself_was_not_left() {
         let (reader, writer) = pipe();
-        let stop = Stop::default();
+        let stop = StopRequest::default();
         stop.ask();
         drop(writer);
         assert_eq!(StoppablePipe::new(reader, &stop).read(&mut [0; 8]).unwrap(), 0);

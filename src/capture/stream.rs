@@ -5,26 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::compress::{Compression, Decompressor, MAGIC_BYTES};
-use super::places::Places;
+use super::read_at::ReadAt;
 
 /// The bytes of one input.
-pub(super) struct Stream {
+pub(super) struct InputStream {
     bytes: Box<dyn Read + Send>,
     consumed: Arc<AtomicU64>,
     /// The same bytes, to be read from any place, where that can be done.
-    places: Option<Arc<dyn Places>>,
+    places: Option<Arc<dyn ReadAt>>,
     /// Size as stored, bytes, where it is known.
     pub(super) size: Option<u64>,
     /// The compression that was undone.
     pub(super) compression: Option<Compression>,
 }
 
-impl Stream {
+impl InputStream {
     /// Looks at the first bytes of `raw` and puts a decoder in front where they ask for one. Waits for them.
     ///
     /// # Errors
     /// When they cannot be read, or a decoder's thread cannot be started.
-    pub(super) fn new(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<Stream> {
+    pub(super) fn new(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<InputStream> {
         let consumed = Arc::new(AtomicU64::new(0));
         let mut raw = Counted { raw, consumed: Arc::clone(&consumed) };
         let mut head = vec![0; MAGIC_BYTES];
@@ -36,29 +36,29 @@ impl Stream {
             Some(compression) => Box::new(Decompressor::start(compression, whole)?),
             None => whole,
         };
-        Ok(Stream { bytes, consumed, places: None, size, compression })
+        Ok(InputStream { bytes, consumed, places: None, size, compression })
     }
 
     /// Bytes from somewhere within an input of `size` bytes.
     #[cfg(feature = "fleet")]
-    pub(super) fn within(bytes: Box<dyn Read + Send>, size: Option<u64>) -> Stream {
-        Stream { bytes, consumed: Arc::default(), places: None, size, compression: None }
+    pub(super) fn within(bytes: Box<dyn Read + Send>, size: Option<u64>) -> InputStream {
+        InputStream { bytes, consumed: Arc::default(), places: None, size, compression: None }
     }
 
     /// Allows for the bytes to be read in parts, too: `places` has the same ones as are read in turn.
-    pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
+    pub(super) fn divide(&mut self, places: Arc<dyn ReadAt>) {
         self.places = self.compression.is_none().then_some(places);
     }
 
-    /// Whether [`Stream::from`] gives anything.
+    /// Whether [`InputStream::from`] gives anything.
     pub(super) fn is_divisible(&self) -> bool {
         self.places.is_some()
     }
 
     /// The same bytes from `place` on.
-    pub(super) fn from(&self, place: u64) -> Option<Stream> {
+    pub(super) fn from(&self, place: u64) -> Option<InputStream> {
         let places = self.places.clone()?;
-        Some(Stream {
+        Some(InputStream {
             bytes: Box::new(ReadFrom { places, place }),
             consumed: Arc::default(),
             places: None,
@@ -83,7 +83,7 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
+impl Read for InputStream {
     /// What one read of the input gives, so that a pipe's packets do not wait for more; 0 at the end only.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -127,7 +127,7 @@ impl<R: Read> Read for PeekedStream<R> {
 
 /// Reads on from a place.
 struct ReadFrom {
-    places: Arc<dyn Places>,
+    places: Arc<dyn ReadAt>,
     place: u64,
 }
 

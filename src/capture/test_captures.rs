@@ -7,10 +7,10 @@ use std::sync::Arc;
 pub(super) use super::byte_order::ByteOrder;
 use super::compress::Compression;
 use super::input::{OpenError, recognise};
-use super::order::Merged;
-use super::part::{InputPart, Settled};
-use super::places::Places;
-use super::{Block, Packet, Silence, Source, Status};
+use super::order::MergedInputs;
+use super::part::{InputPart, PartState};
+use super::read_at::ReadAt;
+use super::{Block, InputStatus, Packet, Silence, Source};
 
 /// `bytes` compressed as one member, frame or stream.
 pub(super) fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
@@ -204,7 +204,7 @@ impl Seen {
     }
 }
 
-impl Places for Vec<u8> {
+impl ReadAt for Vec<u8> {
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
         let mut rest = self.get(place as usize..).unwrap_or_default();
         rest.read(buf)
@@ -214,7 +214,7 @@ impl Places for Vec<u8> {
 /// The result of reading in parts.
 pub(super) struct InParts {
     pub seen: Vec<Seen>,
-    pub status: Status,
+    pub status: InputStatus,
     pub silences: Vec<Silence>,
     /// Parts that had to be read again.
     pub again: usize,
@@ -225,7 +225,7 @@ pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
     let mut reader =
         recognise("test", 0, Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64)).unwrap();
     reader.divide(Arc::new(file.to_vec()));
-    let mut source = Merged::default();
+    let mut source = MergedInputs::default();
     source.add_only(Path::new("test"), reader);
     let (mut block, mut seen, mut repeated) = (Block::default(), Vec::new(), 0);
     let mut read = |part: &mut InputPart| {
@@ -250,17 +250,17 @@ pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
         for (mut part, mut packets) in parts {
             loop {
                 match source.give_back(part) {
-                    Settled::Next { before } => {
+                    PartState::Next { before } => {
                         packets.iter_mut().for_each(|p| p.number += before);
                         seen.extend(packets);
                         break;
                     }
-                    Settled::Again(again) => {
+                    PartState::Again(again) => {
                         repeated += 1;
                         part = *again;
                         packets = read(&mut part);
                     }
-                    Settled::Beyond => break,
+                    PartState::Beyond => break,
                 }
             }
         }
@@ -284,23 +284,23 @@ pub(super) fn drain(source: &mut dyn Source) -> Vec<Seen> {
 pub(super) fn read_from(
     bytes: Box<dyn Read + Send>,
     size: Option<u64>,
-) -> Result<(Vec<Seen>, Status), OpenError> {
+) -> Result<(Vec<Seen>, InputStatus), OpenError> {
     read_in_turn(bytes, size).map(|(seen, status, _)| (seen, status))
 }
 
 fn read_in_turn(
     bytes: Box<dyn Read + Send>,
     size: Option<u64>,
-) -> Result<(Vec<Seen>, Status, Vec<Silence>), OpenError> {
+) -> Result<(Vec<Seen>, InputStatus, Vec<Silence>), OpenError> {
     let reader = recognise("test", 0, bytes, size)?;
-    let mut source = Merged::default();
+    let mut source = MergedInputs::default();
     source.add_only(Path::new("test"), reader);
     let seen = drain(&mut source);
     Ok((seen, source.status().remove(0), source.silences()))
 }
 
 /// Reads one capture that lies in memory: from record to record, and in parts of several sizes, which must be the same.
-pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
+pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, InputStatus), OpenError> {
     let (seen, status, silences) =
         read_in_turn(Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64))?;
     if !status.format.contains('.') {
@@ -310,7 +310,8 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
             let in_parts = read_in_parts(file, bytes);
             assert!(in_parts.seen == seen, "other packets in parts of {bytes}");
             assert_eq!(in_parts.silences, silences, "in parts of {bytes}");
-            let told = |status: &Status| format!("{:?}", Status { position: (0, None), ..status.clone() });
+            let told =
+                |status: &InputStatus| format!("{:?}", InputStatus { position: (0, None), ..status.clone() });
             assert_eq!(told(&in_parts.status), told(&status), "in parts of {bytes}");
             if status.damage.is_none() {
                 assert_eq!(in_parts.status.position, status.position, "in parts of {bytes}");

@@ -197,7 +197,7 @@ fn a_pipe_delivers_each_packet_as_soon_as_it_is_there() {
     for file in files(&made) {
         let (a, b) = file.split_at(24);
         let pipe = Pipe { pieces: vec![b.to_vec(), a.to_vec()] };
-        let mut source = order::Merged::default();
+        let mut source = order::MergedInputs::default();
         source.add_only(Path::new("-"), input::recognise("-", 0, Box::new(pipe), None).unwrap());
         let mut block = Block::default();
         assert!(source.next_block(&mut block));

@@ -14,7 +14,7 @@ use super::progress::ProgressLine;
 use super::snapshot::HostFiles;
 use super::value::HostArg;
 use super::{signals, snapshot};
-use crate::capture::Stop;
+use crate::capture::StopRequest;
 use crate::engine::{self, AnalysisOptions};
 use crate::model::{AppliedOptions, Program};
 use crate::pair::points::NamedInputs;
@@ -67,7 +67,7 @@ pub(super) fn examine(
 ) -> Result<engine::Analysis, AnalyzeError> {
     let HostFiles { facts: host, recordings, notes } =
         snapshot::load(scope.snapshots()).map_err(AnalyzeError::Setup)?;
-    let stop = Stop::default();
+    let stop = StopRequest::default();
     signals::heed_stop(&stop, STOPPING).map_err(AnalyzeError::Setup)?;
     let options = privacy.options(AnalysisOptions { host, recordings, stop: stop.clone(), ..own });
     let open = |wanted: &[bool]| privacy.open_some(captures, wanted, &stop);

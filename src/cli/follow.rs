@@ -11,8 +11,8 @@ use super::args::{AskKernel, SnapshotArgs};
 use super::output::Output;
 use super::output::complain;
 use super::{signals, snapshot};
-use crate::capture::Stop;
-use crate::host::recording::{Begin, RecordingChange, SCHEMA};
+use crate::capture::StopRequest;
+use crate::host::recording::{RecordingChange, RecordingStart, SCHEMA};
 use crate::host::{Snapshot, rights};
 use crate::kernel::bpf::reader::VerdictReader;
 use crate::kernel::bpf::{Probes, Refused, own_namespace};
@@ -39,7 +39,7 @@ pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    let stop = Stop::default();
+    let stop = StopRequest::default();
     signals::heed_stop(&stop, "stopping; ^C again ends at once")?;
     complain(&kernel);
     let duration = args.duration.map(|duration| Duration::from_nanos(duration.0.unsigned_abs()));
@@ -89,11 +89,11 @@ impl Follower {
     fn follow(
         &mut self,
         kernel: String,
-        stop: &Stop,
+        stop: &StopRequest,
         duration: Option<Duration>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let begin = Begin { schema: SCHEMA.to_owned(), kernel, snapshot: self.last.clone() };
+        let begin = RecordingStart { schema: SCHEMA.to_owned(), kernel, snapshot: self.last.clone() };
         write_line(out, &serde_json::to_string(&begin)?)?;
         out.flush()?;
         let begun = Instant::now();

@@ -56,11 +56,11 @@ mod session {
     use crate::live::log::{JsonLines, TextLog};
     use crate::live::metrics::LiveMetrics;
     use crate::live::output::{Output, Recorder};
-    use crate::live::ring::PacketRing;
+    use crate::live::ring::CaptureRing;
     use crate::live::run::{EndCondition, Ended, RunRequest, TimeSource, WatchRun};
     use crate::live::screen::Screen;
-    use crate::live::watch::{Setup, Watch};
-    use crate::live::witness::Witness;
+    use crate::live::watch::{Watch, WatchSettings};
+    use crate::live::witness::HostSource;
     use crate::model::{AppliedOptions, Report};
     use crate::pair::Pairing;
     use crate::report::terminal::sanitize;
@@ -130,8 +130,8 @@ mod session {
             memory_limit: args.memory_limit,
             ..AnalysisOptions::default()
         };
-        let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
-        let mut watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
+        let setup = WatchSettings { options, host: title(namespace.as_ref()), ..WatchSettings::default() };
+        let mut watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn HostSource>))?;
         if args.filter.is_empty() {
             watch.know_unfiltered();
         }
@@ -228,7 +228,7 @@ mod session {
     /// Who keeps the packets.
     fn recorder(args: &LiveArgs) -> anyhow::Result<Option<Box<dyn Recorder>>> {
         let Some(path) = &args.write else { return Ok(None) };
-        let ring = PacketRing::create(path, args.ring, &args.interface).with_context(|| {
+        let ring = CaptureRing::create(path, args.ring, &args.interface).with_context(|| {
             format!(
                 "cannot write a ring at {}: name a folder that belongs to this user (no right to write elsewhere is kept)",
                 path.display()

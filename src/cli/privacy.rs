@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 
 use super::args::PrivacyArgs;
 use super::output::complain;
-use crate::capture::{self, Source, Stop};
+use crate::capture::{self, Source, StopRequest};
 use crate::engine::{self, AnalysisOptions};
 use crate::model::Report;
-use crate::redact::{Payload, PseudonymKey, Pseudonyms, Redacted, Rewriter};
+use crate::redact::{Payload, PseudonymKey, Pseudonyms, RedactedSource, Rewriter};
 
 /// What every rendering says about a redacted report.
 const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \
@@ -98,7 +98,7 @@ impl Privacy {
     /// # Errors
     /// When not one of them can be opened.
     pub fn open(&self, inputs: &[PathBuf]) -> Result<Box<dyn Source>, engine::Error> {
-        self.open_some(inputs, &vec![true; inputs.len()], &Stop::default())
+        self.open_some(inputs, &vec![true; inputs.len()], &StopRequest::default())
     }
 
     /// The same of those that are `wanted`, place by place; the others keep their places. Pipes end soon after `stop`.
@@ -109,13 +109,13 @@ impl Privacy {
         &self,
         inputs: &[PathBuf],
         wanted: &[bool],
-        stop: &Stop,
+        stop: &StopRequest,
     ) -> Result<Box<dyn Source>, engine::Error> {
         let opened = capture::open_until(inputs, wanted, stop).map_err(|failed| {
             engine::Error::NothingReadable(failed.iter().map(ToString::to_string).collect())
         })?;
         Ok(match self.rewriter() {
-            Some(rewriter) => Box::new(Redacted::new(opened.source, rewriter)),
+            Some(rewriter) => Box::new(RedactedSource::new(opened.source, rewriter)),
             None => opened.source,
         })
     }

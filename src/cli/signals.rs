@@ -6,7 +6,7 @@ pub(super) use unix::heed_stop;
 pub(super) use unix::{SecondSignalExit, register_report};
 
 #[cfg(not(unix))]
-pub(super) fn heed_stop(_: &crate::capture::Stop, _: &'static str) -> anyhow::Result<()> {
+pub(super) fn heed_stop(_: &crate::capture::StopRequest, _: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
@@ -23,7 +23,7 @@ mod unix {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::{flag, low_level};
 
-    use crate::capture::Stop;
+    use crate::capture::StopRequest;
     use crate::cli::output::complain;
 
     /// Who asks to stop again after this does not want to wait for a report. What comes sooner is the same request:
@@ -60,7 +60,7 @@ mod unix {
     ///
     /// # Errors
     /// What the system says.
-    pub(in crate::cli) fn heed_stop(stop: &Stop, stopping: &'static str) -> anyhow::Result<()> {
+    pub(in crate::cli) fn heed_stop(stop: &StopRequest, stopping: &'static str) -> anyhow::Result<()> {
         let stop = stop.clone();
         let heed = || -> io::Result<()> {
             let impatience = SecondSignalExit::register()?;

@@ -15,8 +15,8 @@ use super::privacy::Privacy;
 use super::snapshot::{self, HostFiles};
 use crate::engine::{self, Analysis, AnalysisOptions};
 use crate::fleet::assemble::{PointsOfRun, ReportNames};
-use crate::fleet::decode::Keep;
-use crate::fleet::joined::{Clocks, OfRun};
+use crate::fleet::decode::SegmentScope;
+use crate::fleet::joined::{Clocks, RunRow};
 use crate::fleet::track::Tables;
 use crate::fleet::{Error, assemble, decode, merge, sketch, trace, track};
 use crate::pair::Pairing;
@@ -37,7 +37,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
             let privacy = Privacy::of_worker(&args.privacy)?;
             let options = privacy.options(args.scope.options());
             let clocks = of_run::<Clocks>("decode", args.of_run.as_deref())?;
-            let keep = if args.joined { Keep::All(clocks.as_ref()) } else { Keep::Wanted };
+            let keep = if args.joined { SegmentScope::All(clocks.as_ref()) } else { SegmentScope::Wanted };
             decode::run(from, to, &options, privacy.rewriter(), keep)?;
         }
         WorkerStage::Track(args) => {
@@ -71,7 +71,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
 }
 
 /// Reads what belongs to a run as a whole.
-fn of_run<T: OfRun>(stage: &'static str, path: Option<&Path>) -> anyhow::Result<Option<T>> {
+fn of_run<T: RunRow>(stage: &'static str, path: Option<&Path>) -> anyhow::Result<Option<T>> {
     let Some(path) = path else { return Ok(None) };
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Some(T::read(stage, BufReader::new(file))?))

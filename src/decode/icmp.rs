@@ -3,16 +3,16 @@
 use etherparse::IpNumber;
 
 use super::decoded::Decoded;
-use super::ip::{self, Extended, PayloadLength};
+use super::ip::{self, ExtensionsEnd, PayloadLength};
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, TcpOptions, Traits, flow_hash};
-use super::walk::{Step, Walk};
+use super::walk::{LayerResult, Walk};
 use crate::seq::Seq;
 
 /// An ICMP message from `reporter`: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
 /// it says nothing about the segment: it was forwarded.
-pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
+pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> LayerResult {
     let (header, quote) = rest.split_array::<8>()?;
     let quotes = matches!(header[0], 3 | 4 | 11 | 12);
     walk.note(PartKind::Icmp, rest, 0..if quotes { 8 } else { 4 });
@@ -44,7 +44,7 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
 }
 
 /// An ICMPv6 message from `reporter`: unreachable, packet too big, time exceeded and parameter problem quote.
-pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
+pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> LayerResult {
     let (header, quote) = rest.split_array::<8>()?;
     let quotes = matches!(header[0], 1..=4);
     walk.note(PartKind::Icmp6 { length: rest.wire }, rest, 0..if quotes { 8 } else { 4 });
@@ -62,7 +62,7 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
         return Err(Decoded::Malformed);
     }
     walk.note(PartKind::Ipv6, quote, 0..40);
-    let Extended::Upper { protocol: IpNumber::TCP, body: tcp, .. } =
+    let ExtensionsEnd::Upper { protocol: IpNumber::TCP, body: tcp, .. } =
         ip::extensions(IpNumber(ip[6]), body, PayloadLength::Stated, walk)?
     else {
         return Ok(Decoded::Other);
@@ -83,7 +83,7 @@ fn quoted(
     reporter: Address,
     traits: Traits,
     walk: &mut Walk<'_>,
-) -> Step {
+) -> LayerResult {
     let (head, more) = tcp.split_array::<8>()?;
     // If the header reaches beyond its segment, only the eight bytes asked for are kept.
     let header = match more.data {

@@ -6,7 +6,7 @@ use super::decoded::Decoded;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Traits};
-use super::walk::{Step, Walk};
+use super::walk::{LayerResult, Walk};
 use super::{icmp, tcp, tunnel};
 
 /// The HIP header, RFC 7401; built like the IPv6 option headers.
@@ -18,7 +18,7 @@ const MAX_DATAGRAM: usize = 0xffff;
 
 /// What the layers above need to know of the IP header.
 #[derive(Clone, Copy)]
-pub(super) struct Network {
+pub(super) struct IpHeader {
     /// Source address.
     pub src: Address,
     /// Destination address.
@@ -31,7 +31,7 @@ pub(super) struct Network {
 }
 
 /// An IP header of either version.
-pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let version = rest.version()?;
     walk.note(PartKind::NoIp, rest, 0..1);
     match version {
@@ -43,7 +43,7 @@ pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An IPv4 header and its payload. The header checksum is not verified: offload leaves it wrong.
 #[inline(never)]
-pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, _) = rest.split_array::<20>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
@@ -66,7 +66,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     out.ip_id = be16(header[4], header[5]);
     let fragment = be16(header[6], header[7]);
     // DF is bit 14, MF bit 13, the offset the 13 bits below.
-    let mut network = Network {
+    let mut network = IpHeader {
         src: Address::v4([header[12], header[13], header[14], header[15]]),
         dst: Address::v4([header[16], header[17], header[18], header[19]]),
         traits: Traits::NONE,
@@ -89,7 +89,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An IPv6 header, its extension headers and their payload.
 #[inline]
-pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, body) = rest.split_array::<40>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     if header[0] >> 4 != 6 {
         walk.note(PartKind::NoIp, rest, 0..40);
@@ -105,7 +105,7 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let length = usize::from(be16(header[4], header[5]));
     let body = if length == 0 { body } else { body.limit(length) };
     let (src, dst) = v6_addresses(header);
-    let network = Network { src, dst, traits: Traits::V6, verifiable: true };
+    let network = IpHeader { src, dst, traits: Traits::V6, verifiable: true };
     match IpNumber(header[6]) {
         IpNumber::TCP => tcp::segment(body, network, walk),
         first => {
@@ -131,14 +131,14 @@ fn v6_extended(
     first: IpNumber,
     body: Rest<'_>,
     length: PayloadLength,
-    network: Network,
+    network: IpHeader,
     walk: &mut Walk<'_>,
-) -> Step {
+) -> LayerResult {
     match extensions(first, body, length, walk)? {
-        Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
-        Extended::Upper { protocol, body, fragment, verifiable } => {
+        ExtensionsEnd::LaterFragment(protocol) => Ok(later_fragment(protocol)),
+        ExtensionsEnd::Upper { protocol, body, fragment, verifiable } => {
             let fragment = Traits::FRAGMENT.only_if(fragment);
-            upper(protocol, body, Network { traits: network.traits | fragment, verifiable, ..network }, walk)
+            upper(protocol, body, IpHeader { traits: network.traits | fragment, verifiable, ..network }, walk)
         }
     }
 }
@@ -153,7 +153,7 @@ pub(super) enum PayloadLength {
 }
 
 /// Where a chain of IPv6 extension headers ends.
-pub(super) enum Extended<'a> {
+pub(super) enum ExtensionsEnd<'a> {
     /// At the upper-layer protocol, whole or in a first fragment.
     Upper { protocol: IpNumber, body: Rest<'a>, fragment: bool, verifiable: bool },
     /// In a fragment other than the first; with the protocol that its header names.
@@ -166,7 +166,7 @@ pub(super) fn extensions<'a>(
     mut body: Rest<'a>,
     stated: PayloadLength,
     walk: &mut Walk<'_>,
-) -> Result<Extended<'a>, Decoded> {
+) -> Result<ExtensionsEnd<'a>, Decoded> {
     let (mut fragment, mut verifiable) = (false, true);
     loop {
         // Every extension header begins with the number of the next one; most tell their own length after it.
@@ -188,13 +188,13 @@ pub(super) fn extensions<'a>(
                 let ([protocol, _, high, low, ..], _) = walk.split_plain::<8>(body)?;
                 let field = be16(*high, *low);
                 if field & 0xfff8 != 0 {
-                    return Ok(Extended::LaterFragment(IpNumber(*protocol)));
+                    return Ok(ExtensionsEnd::LaterFragment(IpNumber(*protocol)));
                 }
                 // Neither offset nor more-fragments: an atomic fragment (RFC 6946), which is whole.
                 fragment |= field & 1 != 0;
                 8
             }
-            _ => return Ok(Extended::Upper { protocol: next, body, fragment, verifiable }),
+            _ => return Ok(ExtensionsEnd::Upper { protocol: next, body, fragment, verifiable }),
         };
         let (header, mut after) = body.split(length)?;
         match next {
@@ -244,7 +244,7 @@ fn later_fragment(protocol: IpNumber) -> Decoded {
 
 /// The payload of headers between IP and the protocol.
 #[inline(never)]
-fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+fn upper(protocol: IpNumber, body: Rest<'_>, network: IpHeader, walk: &mut Walk<'_>) -> LayerResult {
     match protocol {
         IpNumber::TCP => tcp::segment(body, network, walk),
         _ => not_tcp(protocol, body, network, walk),
@@ -253,7 +253,7 @@ fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'
 
 /// Whatever may have a TCP segment further in.
 #[inline(never)]
-fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: IpHeader, walk: &mut Walk<'_>) -> LayerResult {
     let v6 = network.traits.has(Traits::V6);
     match protocol {
         IpNumber::ICMP if !v6 => return icmp::v4(body, network.src, walk),

@@ -8,7 +8,7 @@ use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::tunnel::TRANSPARENT_ETHERNET;
-use super::walk::{Step, Walk};
+use super::walk::{LayerResult, Walk};
 use super::{ip, usual_packet};
 use crate::capture::LinkType;
 use crate::capture::link_types::*;
@@ -80,7 +80,7 @@ pub fn is_supported(link: LinkType) -> bool {
 /// A packet as the capture has it. The usual packet is decoded inline in the caller. Passing its fields through memory,
 /// written in small pieces and read back in large ones, stalled the processor for a quarter of the time.
 #[inline(always)]
-pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match link.0 {
         ETHERNET if usual_packet::decode(rest, walk) => Ok(Decoded::Tcp),
         _ => any(link, rest, walk),
@@ -89,7 +89,7 @@ pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> S
 
 /// The same, header by header.
 #[inline(never)]
-pub(super) fn any(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn any(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match link.0 {
         ETHERNET => ethernet(rest, walk),
         LINUX_SLL => cooked(rest, walk),
@@ -101,7 +101,7 @@ pub(super) fn any(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// The link types that are not worth a place in the hot path.
 #[inline(never)]
-fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match link {
         RAW_BSD | RAW_OPENBSD => ip::either(rest, walk),
         IPV4 => ip::v4(rest, walk),
@@ -142,7 +142,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// An Ethernet header.
-pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = rest.split_array::<14>()?;
     walk.note(PartKind::Names, rest, 0..12);
     walk.note(PartKind::Plain, rest, 12..14);
@@ -170,7 +170,7 @@ pub(super) fn neighbours([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> u16 
 }
 
 /// What an Ethernet type announces.
-pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match EtherType(kind) {
         EtherType::IPV4 => ip::v4(rest, walk),
         EtherType::IPV6 => ip::v6(rest, walk),
@@ -180,7 +180,7 @@ pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step 
 
 /// Takes off VLAN tags: IEEE 802.1Q, 802.1ad, and 0x9100 before it.
 #[inline(never)]
-fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     for _ in 0..MAX_TAGS {
         match EtherType(kind) {
             EtherType::IPV4 => return ip::v4(rest, walk),
@@ -205,7 +205,7 @@ fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// Ethernet types beyond IP and VLAN tags.
 #[inline(never)]
-fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match kind {
         MPLS_UNICAST | MPLS_MULTICAST => mpls(rest, walk),
         PPPOE_SESSION => pppoe(rest, walk),
@@ -224,7 +224,7 @@ fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// An LLC header (IEEE 802.2), with SNAP or without.
-fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<3>(rest)?;
     match header {
         [0xaa, 0xaa, 0x03] => snap(inner, walk),
@@ -237,7 +237,7 @@ fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// A SNAP header: whose numbers, then a number.
-fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<5>(rest)?;
     let kind = be16(header[3], header[4]);
     match [header[0], header[1], header[2]] {
@@ -256,7 +256,7 @@ fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// A network layer protocol identifier, ISO/IEC TR 9577 and RFC 2427.
-fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let ([id], inner) = walk.split_plain::<1>(rest)?;
     match id {
         0xcc => ip::v4(inner, walk),
@@ -267,7 +267,7 @@ fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Labels, then a protocol guessed from the first bytes: MPLS does not name its payload (RFC 4928 section 2).
-pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     loop {
         let (label, inner) = walk.split_plain::<4>(rest)?;
         rest = inner;
@@ -304,7 +304,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A PPPoE session header, RFC 2516 section 4. Its length ends the packet as for the kernel (`pppoe_rcv`), whatever
 /// the IP header inside claims; 0, which no packet has, is left by offload.
-fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<6>(rest)?;
     // Version and type are both 1; code 0 is session data.
     match header {
@@ -316,7 +316,7 @@ fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// PPP: the protocol number, of one or two bytes, with or without HDLC's address and control bytes before it (RFC 1661
 /// sections 2 and 6.5).
-pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let rest = if let [0xff, 0x03, ..] = rest.data { walk.skip_plain(rest, 2)? } else { rest };
     let ([first], after) = walk.split_plain::<1>(rest)?;
     let (protocol, inner) = if first & 1 != 0 {
@@ -334,7 +334,7 @@ pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// A serial line: PPP or, by its first bytes, Cisco HDLC.
-fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match rest.data {
         [0x0f | 0x8f, 0x00, ..] => cisco_hdlc(rest, walk),
         // pppd puts the direction in place of the address, so that the control byte is left.
@@ -344,7 +344,7 @@ fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Cisco HDLC: address, control, Ethernet type. PPP is told by its address.
-fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<4>(rest)?;
     match header {
         [0xff, 0x03, ..] => ppp(rest, walk),
@@ -355,7 +355,7 @@ fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Frame relay: a Q.922 address of two to four bytes, then RFC 2427's encapsulation or Cisco's.
-fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let mut ended = false;
     for _ in 0..4 {
         let ([byte], after) = walk.split_plain::<1>(rest)?;
@@ -388,7 +388,7 @@ fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decode
 
 /// BSD loopback: an address family as 32 bits, in the order of the capturing host (NULL) or of the network (LOOP).
 /// Families are small numbers, so the order shows.
-fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<4>(rest)?;
     let family = u32::from_le_bytes(*header);
     family_of(if family > 0xffff { family.swap_bytes() } else { family }, inner, walk)
@@ -396,7 +396,7 @@ fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An address family as the systems number it: IPv6 is 10 on Linux, 23 on Windows, 24 on NetBSD and OpenBSD, 28 on
 /// FreeBSD, 30 on macOS.
-fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match family {
         2 => ip::v4(rest, walk),
         10 | 23 | 24 | 28 | 30 => ip::v6(rest, walk),
@@ -406,7 +406,7 @@ fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// Linux cooked capture, version 1: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>.
 #[inline]
-fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = rest.split_array::<16>()?;
     walk.note(PartKind::Plain, rest, 0..6);
     walk.note(PartKind::Names, rest, 6..14);
@@ -417,7 +417,7 @@ fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// Linux cooked capture, version 2: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>.
 #[inline]
-fn cooked_v2(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn cooked_v2(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = rest.split_array::<20>()?;
     walk.note(PartKind::Plain, rest, 0..12);
     walk.note(PartKind::Names, rest, 12..20);
@@ -437,7 +437,7 @@ fn cooked_direction(packet_type: u16, walk: &mut Walk<'_>) {
 
 /// The protocol of a cooked header: an Ethernet type, or a Linux number below them of which 4 is LLC.
 #[inline]
-fn cooked_protocol(protocol: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn cooked_protocol(protocol: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match protocol {
         4 => llc(rest, walk),
         ..FIRST_TYPE => Ok(Decoded::Other),
@@ -446,7 +446,7 @@ fn cooked_protocol(protocol: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Netfilter's log: attributes of type, length and value. <https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html>
-fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     /// Attribute with the hook that logged, and attribute with the packet: NFULA_PACKET_HDR and NFULA_PAYLOAD.
     const PACKET_HEADER: u16 = 1;
     const PAYLOAD: u16 = 9;
@@ -515,7 +515,7 @@ enum FramePadding {
 }
 
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands.
-fn wlan(rest: Rest<'_>, body: FramePadding, walk: &mut Walk<'_>) -> Step {
+fn wlan(rest: Rest<'_>, body: FramePadding, walk: &mut Walk<'_>) -> LayerResult {
     let (control, _) = walk.split_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);
     // Version 0, type 2 (data), and not one of the subtypes without data.
@@ -561,7 +561,7 @@ fn wlan(rest: Rest<'_>, body: FramePadding, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Radiotap, <https://www.radiotap.org>: of its fields only the flags matter here.
-fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     const TIME: u32 = 1 << 0;
     const FLAGS: u32 = 1 << 1;
     const MORE_WORDS: u32 = 1 << 31;
@@ -603,7 +603,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// The Prism header: a code, its own length in the order of the host, then items; or an AVS header, which drivers put
 /// in its place.
-fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, _) = walk.split_plain::<8>(rest)?;
     if header[..3] == [0x80, 0x21, 0x10] {
         return avs(rest, walk);
@@ -614,14 +614,14 @@ fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// The AVS header: a version and its own length in network order.
-fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, _) = walk.split_plain::<8>(rest)?;
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     wlan(behind(rest, 8, length as usize, walk)?, FramePadding::Unpadded, walk)
 }
 
 /// Per-packet information: its own length, and another link type after it.
-fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, _) = walk.split_plain::<8>(rest)?;
     let length = usize::from(be16(header[3], header[2]));
     let link = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
@@ -629,7 +629,7 @@ fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// macOS's tap header: its own length, a record type, and another link type after it.
-fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, _) = walk.split_plain::<12>(rest)?;
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
     let link = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
@@ -648,7 +648,7 @@ fn behind<'a>(rest: Rest<'a>, known: usize, length: usize, walk: &mut Walk<'_>) 
 }
 
 /// A packet of another link type behind a header of `length` bytes, at least `least`.
-fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let inner = behind(rest, least, length, walk)?;
     walk.enter()?;
     let Ok(link) = u16::try_from(link) else { return Ok(Decoded::Other) };
@@ -660,7 +660,7 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
 }
 
 /// The log of OpenBSD's pf: its own length without padding, the address family, then the IP packet.
-fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     // What tcpdump asks for (`MIN_PFLOG_HDRLEN`): all that old systems write.
     const LEAST: u8 = 45;
     let (header, _) = walk.split_plain::<2>(rest)?;

@@ -159,7 +159,7 @@ macro_rules! bit_set {
                 $set(self.0 & !bits.0)
             }
 
-            /// Itself where `applies`, else no bit.
+            /// Itself where `applies`, else no bit: a condition, as in `bool::then`.
             #[inline]
             pub const fn only_if(self, applies: bool) -> $set {
                 if applies { self } else { $set::NONE }

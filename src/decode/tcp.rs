@@ -1,12 +1,12 @@
 //! The TCP header, its options and its checksum: RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 7413.
 
 use super::decoded::Decoded;
-use super::ip::Network;
+use super::ip::IpHeader;
 use super::link;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Segment, TcpOptions, Traits, flow_hash};
-use super::walk::{Step, Walk};
+use super::walk::{LayerResult, Walk};
 use crate::seq::Seq;
 
 /// Bytes of the header without which a segment says nothing: up to the control bits.
@@ -25,7 +25,7 @@ const PROTOCOL: u16 = 6;
 
 /// A TCP segment. TTL, TOS and IP ID are already in the output.
 #[inline(never)]
-pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+pub(super) fn segment(rest: Rest<'_>, network: IpHeader, walk: &mut Walk<'_>) -> LayerResult {
     let mut traits = walk.traits | network.traits;
     let fragment = traits.has(Traits::FRAGMENT);
     let data = rest.data;
@@ -209,7 +209,7 @@ fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
 }
 
 /// Whether the checksum `field` of a UDP datagram is neither right nor the sum of the pseudo-header alone.
-pub(super) fn is_wrong_udp_sum(network: &Network, datagram: &[u8], field: [u8; 2]) -> bool {
+pub(super) fn is_wrong_udp_sum(network: &IpHeader, datagram: &[u8], field: [u8; 2]) -> bool {
     const UDP: u16 = 17;
     let addresses = add(sum(&network.src.0), sum(&network.dst.0));
     let numbers = u64::from(UDP.swap_bytes()).wrapping_add(u64::from((datagram.len() as u32).swap_bytes()));

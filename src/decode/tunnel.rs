@@ -7,7 +7,7 @@ use super::decoded::Decoded;
 use super::parts::{HeaderParts, PartKind};
 use super::rest::{Rest, be16};
 use super::segment::Traits;
-use super::walk::{Step, Walk};
+use super::walk::{LayerResult, Walk};
 use super::{ip, link, tcp};
 
 /// Ethernet inside GRE or Geneve: "transparent Ethernet bridging", RFC 7637 section 3.2.
@@ -37,7 +37,7 @@ const TEREDO_PORT: u16 = 3544;
 const MPLS_PORT: u16 = 6635;
 
 /// A UDP datagram. Its length field is not needed: every tunnel here carries a packet with a length of its own.
-pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> Step {
+pub(super) fn udp(rest: Rest<'_>, network: ip::IpHeader, walk: &mut Walk<'_>) -> LayerResult {
     let (header, body) = rest.split_array::<8>()?;
     walk.note(PartKind::Plain, rest, 0..6);
     walk.note(PartKind::Checksum, rest, 6..8);
@@ -69,7 +69,7 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
 
 /// Whether a receiver drops the datagram for its checksum: wrong, or 0 in IPv6 (RFC 8200 section 8.1; Linux takes it only where a tunnel
 /// says so). One that holds the sum of the pseudo-header alone is left to the sender's network card.
-fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::Network) -> bool {
+fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::IpHeader) -> bool {
     let is_v6 = network.traits.has(Traits::V6);
     if [header[6], header[7]] == [0, 0] {
         return is_v6;
@@ -90,7 +90,7 @@ enum Vxlan {
 }
 
 /// VXLAN, and its variant with a next-protocol field.
-fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> Step {
+fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<8>(rest)?;
     // The I flag says that the network identifier is valid; it must be set.
     if header[0] & 0x08 == 0 {
@@ -108,7 +108,7 @@ fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Geneve with its options.
-fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, body) = walk.split_plain::<8>(rest)?;
     if header[0] >> 6 != 0 {
         return Ok(Decoded::Other);
@@ -121,7 +121,7 @@ fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// A GTP-U message: a G-PDU (type 255) holds an IP packet behind optional fields and extension headers.
-fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, mut inner) = walk.split_plain::<8>(rest)?;
     // Version 1, protocol type GTP (not GTP').
     if header[0] & 0xf0 != 0x30 || header[1] != 255 {
@@ -149,7 +149,7 @@ fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// Teredo: IPv6 behind optional authentication and origin indications, RFC 4380 section 5.1.1.
-fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let mut inner = rest;
     if let [0, 1, id, auth, ..] = inner.data {
         let length = usize::from(*id).saturating_add(usize::from(*auth)).saturating_add(13);
@@ -170,7 +170,7 @@ fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// GRE: RFC 2784 with RFC 2890's key and sequence number, and RFC 2637's version 1 for PPTP.
-pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, body) = walk.split_plain::<4>(rest)?;
     let (flags, protocol) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let (checksum, routing, key, sequence) =
@@ -204,7 +204,7 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// An IPv4 packet, behind four bytes of WCCP in its second version.
-fn wccp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn wccp(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let version = rest.version()?;
     walk.note(PartKind::Plain, rest, 0..1);
     match version {
@@ -215,12 +215,12 @@ fn wccp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// ERSPAN type II has a header of 8 bytes; type I, told by the missing sequence number, has none.
 /// draft-foschiano-erspan-03 section 4.
-fn erspan_ii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn erspan_ii(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     link::ethernet(walk.skip_plain(rest, 8)?, walk)
 }
 
 /// ERSPAN type III: 12 bytes, and 8 more if the O bit is set. It may hold a bare IP packet.
-fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, body) = walk.split_plain::<12>(rest)?;
     let inner = if header[11] & 0x01 != 0 { walk.skip_plain(body, 8)? } else { body };
     // FT, the frame type: 0 is Ethernet, 2 is IP.
@@ -231,19 +231,19 @@ fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// EtherIP, RFC 3378: two bytes, then Ethernet.
-pub(super) fn ether_ip(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ether_ip(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     walk.enter_tunnel()?;
     link::ethernet(walk.skip_plain(rest, 2)?, walk)
 }
 
 /// Ethernet directly inside IP, RFC 8986 section 4.9.
-pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     walk.enter_tunnel()?;
     link::ethernet(rest, walk)
 }
 
 /// MPLS directly inside IP (RFC 4023) or UDP.
-pub(super) fn mpls(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn mpls(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     walk.enter_tunnel()?;
     link::mpls(rest, walk)
 }

@@ -11,7 +11,7 @@ use super::segment::{Segment, Traits};
 const MAX_DEPTH: u8 = 8;
 
 /// What a layer says of its bytes: `Err` where it could not go on, so that `?` ends the walk.
-pub(super) type Step = Result<Decoded, Decoded>;
+pub(super) type LayerResult = Result<Decoded, Decoded>;
 
 /// One packet's way through its layers.
 pub(super) struct Walk<'o> {

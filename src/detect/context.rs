@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::analysis::common_features::{self, Pattern};
+use crate::detect::analysis::common_features::{self, FailurePattern};
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::StuckConnection;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
+use crate::detect::capture_state::CaptureState;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::host_pairs::HostPair;
@@ -18,7 +19,7 @@ use crate::history::interval::Interval;
 use crate::history::listener::ListenerHistory;
 use crate::history::settings::UserSettings;
 use crate::history::strays::{OpenFlow, Stray, Strays};
-use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
+use crate::history::tw_recycle::{PawsSuspect, SynFateCounts, TwRecycleModel};
 use crate::model::Vantage;
 use crate::time::{Span, Timestamp};
 
@@ -27,7 +28,7 @@ const STANDSTILL: Span = Span::secs(3_600);
 
 /// What the capture holds of a server's answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answers {
+pub enum ServerAnswers {
     /// At least one: a missing one is missing.
     Captured,
     /// None, and its clients went on as if they had had one: its direction is not in the capture.
@@ -101,7 +102,7 @@ pub struct CaptureContext {
     pub silent_servers: Map<Address, u32>,
     /// By client and initial sequence number of a SYN without an answer: the same SYN under another address of the server, which was
     /// answered there. The capture sees it before and after a NAT.
-    pub answered_elsewhere: Map<(Host, u32), OtherName>,
+    pub answered_elsewhere: Map<(Host, u32), TranslatedServer>,
     /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
     pub damaged: bool,
     /// The capture changed the order of neighbouring packets: which of two came first proves nothing.
@@ -122,14 +123,14 @@ pub struct CaptureContext {
     pub strays: Strays,
     /// What each host with several listeners did on all of them.
     pub hosts: Map<Address, HostActivity>,
-    /// The capture goes on: a missing packet may still arrive.
-    pub goes_on: bool,
+    /// Whether a missing packet may still arrive.
+    pub state: CaptureState,
     /// Addresses of the host on which the capture is taken, where that is known.
     pub own: Arc<HashSet<Address>>,
     /// What a host states itself.
-    pub stated: Arc<Stated>,
+    pub stated: Arc<StatedByHost>,
     /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
-    pub floods: Option<Arc<HashMap<Host, FloodSoFar>>>,
+    pub floods: Option<Arc<HashMap<Host, ForgottenFlood>>>,
     /// The same: the sizes reported of floods that go on, by listener. A reported size must not shrink.
     pub floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Packets of which the kernel says that it refused them for a full accept queue.
@@ -153,7 +154,7 @@ impl CaptureContext {
 
 /// The other address under which a SYN was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OtherName {
+pub struct TranslatedServer {
     /// The server there.
     pub server: Host,
     /// The SYN and the SYN-ACK.
@@ -162,11 +163,11 @@ pub struct OtherName {
     pub refused: Option<PacketRef>,
 }
 
-impl OtherName {
-    fn of(f: &ConnectionFacts) -> Option<OtherName> {
+impl TranslatedServer {
+    fn of(f: &ConnectionFacts) -> Option<TranslatedServer> {
         let answer = f.syn_ack.first()?;
         let refused = f.c.reset.as_deref().filter(|reset| reset.is_bare() && f.final_ack.is_none());
-        Some(OtherName {
+        Some(TranslatedServer {
             server: f.server,
             handshake: [f.first, answer.at],
             refused: refused.map(|reset| reset.at),
@@ -185,7 +186,7 @@ pub struct FloodSize {
 
 /// The part of a flood that is forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FloodSoFar {
+pub struct ForgottenFlood {
     /// Handshakes that were begun and not completed.
     pub incomplete: u64,
     /// When the first of them may have begun.
@@ -200,11 +201,11 @@ const NEAR: Span = Span::secs(1);
 const MOST_EARLIER: usize = 1_000;
 
 /// Where a socket listens, its backlog, and from when to when it refused something.
-pub type Refusing = (SocketAddr, u32, (Timestamp, Timestamp));
+pub type RefusalInterval = (SocketAddr, u32, (Timestamp, Timestamp));
 
 /// What a host states itself: nothing of that is inferred from packets.
 #[derive(Clone, Debug, Default)]
-pub struct Stated {
+pub struct StatedByHost {
     /// Its addresses.
     pub addresses: HashSet<Address>,
     /// The settings that it states, as `sysctl` names them.
@@ -216,10 +217,10 @@ pub struct Stated {
     /// Backlogs of sockets whose place others have taken, and when these were first seen; in order of that.
     pub earlier: Vec<(SocketAddr, u32, Timestamp)>,
     /// Backlogs of sockets that have refused something, from when to when; where that is known.
-    pub refusing: Vec<Refusing>,
+    pub refusing: Vec<RefusalInterval>,
 }
 
-impl Stated {
+impl StatedByHost {
     /// Whether the host at `address` states this setting.
     pub fn has_setting(&self, address: Address, name: &str) -> bool {
         self.addresses.contains(&address) && self.settings.contains(name)
@@ -231,7 +232,7 @@ impl Stated {
     }
 
     /// Keeps the backlogs of listeners that were closed since, or that came back with another one.
-    pub fn with_backlogs_of(mut self, before: &Stated) -> Stated {
+    pub fn with_backlogs_of(mut self, before: &StatedByHost) -> StatedByHost {
         let now: HashSet<(SocketAddr, u32)> = self.backlogs.iter().copied().collect();
         let open: HashSet<SocketAddr> = self.backlogs.iter().map(|(address, _)| *address).collect();
         let room = MOST_BACKLOGS.saturating_sub(self.backlogs.len());
@@ -354,13 +355,13 @@ impl CaptureContext {
     }
 
     /// What the capture holds of the answers of the server at `address`.
-    pub fn answers_of(&self, address: Address) -> Answers {
+    pub fn answers_of(&self, address: Address) -> ServerAnswers {
         if self.answering.contains(&address) {
-            Answers::Captured
+            ServerAnswers::Captured
         } else if self.unheard.contains(&address) {
-            Answers::Missing
+            ServerAnswers::Missing
         } else {
-            Answers::Unseen
+            ServerAnswers::Unseen
         }
     }
 }
@@ -391,7 +392,7 @@ impl CaptureContext {
             return;
         }
         let answered = asked.filter(|f| f.syn_ack.count > 0 && unanswered.contains(&key(f)));
-        self.answered_elsewhere = answered.filter_map(|f| Some((key(f), OtherName::of(f)?))).collect();
+        self.answered_elsewhere = answered.filter_map(|f| Some((key(f), TranslatedServer::of(f)?))).collect();
     }
 }
 
@@ -422,7 +423,7 @@ impl<'a> DetectContext<'a> {
     }
 
     /// The other address under which the SYN of this connection was answered, if it drew no answer under its own.
-    pub fn answered_elsewhere(&self, f: &ConnectionFacts) -> Option<&'a OtherName> {
+    pub fn answered_elsewhere(&self, f: &ConnectionFacts) -> Option<&'a TranslatedServer> {
         let is_unanswered = f.s.segments == 0 && f.syn.count > 0;
         let names = &self.context.answered_elsewhere;
         if !is_unanswered || names.is_empty() {
@@ -448,7 +449,7 @@ impl<'a> DetectContext<'a> {
     }
 
     /// The fate of the SYNs from this client host to this server, and from all hosts to this server.
-    pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
+    pub fn tallies(&self, f: &ConnectionFacts) -> (SynFateCounts, SynFateCounts) {
         let pair = HostPair { client: f.client.address, server: f.server.address };
         (self.context.peers.tally(pair), self.context.peers.server_tally(f.server.address))
     }
@@ -491,7 +492,7 @@ impl<'a> DetectContext<'a> {
     }
 
     /// What sets the SYNs apart that this listener ignored.
-    pub fn ignored_pattern(&self) -> Option<Pattern> {
+    pub fn ignored_pattern(&self) -> Option<FailurePattern> {
         self.activity.patterns.of_ignored(&self.activity.ignored_syns, self.listener)
     }
 
@@ -508,7 +509,7 @@ impl<'a> DetectContext<'a> {
     }
 
     /// What sets the SYNs apart that this listener refused.
-    pub fn refused_pattern(&self) -> Option<Pattern> {
+    pub fn refused_pattern(&self) -> Option<FailurePattern> {
         self.activity.patterns.of_refused(&self.activity.refused_syns, self.listener)
     }
 
@@ -537,10 +538,10 @@ mod tests {
         let host =
             |ip: &str| Host { address: Address::from(ip.parse::<IpAddr>().expect("an address")), port: 80 };
         let ips = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "127.0.0.1"];
-        let listens = |all: &[&str]| Stated {
+        let listens = |all: &[&str]| StatedByHost {
             addresses: ips[..3].iter().map(|ip| host(ip).address).collect(),
             backlogs: all.iter().map(|at| (at.parse().expect("an address"), 5)).collect(),
-            ..Stated::default()
+            ..StatedByHost::default()
         };
         let with_first = |all: &[&str]| {
             let stated = listens(all);
@@ -557,13 +558,13 @@ mod tests {
         let address: SocketAddr = "192.0.2.1:80".parse().expect("an address");
         let listener = Host { address: Address::from(address.ip()), port: 80 };
         let at = |second: i64| Timestamp(second * 1_000_000_000);
-        let stated = |backlogs: &[u32], second: i64| Stated {
+        let stated = |backlogs: &[u32], second: i64| StatedByHost {
             addresses: HashSet::from([listener.address]),
             backlogs: backlogs.iter().map(|backlog| (address, *backlog)).collect(),
             at: at(second),
-            ..Stated::default()
+            ..StatedByHost::default()
         };
-        let mut all = Stated::default();
+        let mut all = StatedByHost::default();
         // It is closed for a while, comes back with another backlog, and then with a third one.
         for now in [
             stated(&[4], 1),

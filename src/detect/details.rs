@@ -54,7 +54,7 @@ pub enum Details {
         by: Role,
     },
     /// One end has closed, the other has not.
-    HalfClose(HalfClosed),
+    HalfClose(HalfClosedDetails),
     /// A segment met a FIN_WAIT2 socket that was gone.
     Expiry {
         /// The end that had closed.
@@ -97,7 +97,7 @@ pub enum Refusal {
 
 /// A half-closed connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HalfClosed {
+pub struct HalfClosedDetails {
     /// Which end has closed.
     pub closer: Role,
     /// Its address and port.
@@ -116,7 +116,7 @@ impl Details {
         match *self {
             Details::IgnoredAck(IgnoredAckDetails { served, .. }) => Some(served),
             Details::IgnoredSyns { answered, .. } => Some(answered),
-            Details::HalfClose(HalfClosed { served, .. }) => Some(served),
+            Details::HalfClose(HalfClosedDetails { served, .. }) => Some(served),
             _ => None,
         }
     }
@@ -125,7 +125,7 @@ impl Details {
     pub fn is_unserved(&self) -> bool {
         match *self {
             Details::IgnoredAck(IgnoredAckDetails { served, .. })
-            | Details::HalfClose(HalfClosed { served, .. }) => !served,
+            | Details::HalfClose(HalfClosedDetails { served, .. }) => !served,
             _ => false,
         }
     }
@@ -187,7 +187,7 @@ impl Details {
     }
 }
 
-impl HalfClosed {
+impl HalfClosedDetails {
     fn write(&self, metrics: &mut Metrics) {
         metrics.insert("close_wait", self.waiter_host.socket().to_string().into());
         metrics.insert("fin_wait2", self.closer_host.socket().to_string().into());

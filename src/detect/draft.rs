@@ -45,7 +45,7 @@ pub struct Draft {
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
     /// Which capture points the connection passed, and how far its packets came.
-    pub passed: Option<Box<Passed>>,
+    pub passed: Option<Box<PointsPassed>>,
     /// Another four-tuple of which it tells too, client first.
     pub also_tells_of: Option<(Host, Host)>,
     /// The packets that show it. Never empty.
@@ -72,7 +72,7 @@ pub struct Draft {
 
 /// Which capture points the packets of a finding passed.
 #[derive(Clone, Default, PartialEq, Debug)]
-pub struct Passed {
+pub struct PointsPassed {
     /// As the report has it.
     pub route: Route,
     /// Which points saw each packet.

@@ -185,7 +185,7 @@ pub fn again(n: usize) -> Option<PacketMark> {
 mod tests {
     use super::*;
     use crate::detect::registry;
-    use crate::flow::facts::{FinalAck, Repeats, Transmission};
+    use crate::flow::facts::{FinalAck, Transmission, Transmissions};
     use crate::model::Kind;
     use crate::time::Timestamp;
 
@@ -193,8 +193,8 @@ mod tests {
         PacketRef { time: Timestamp(n as i64), packet: PacketId::new(0, n) }
     }
 
-    fn sent(packets: &[u64]) -> Repeats {
-        let mut repeats = Repeats::default();
+    fn sent(packets: &[u64]) -> Transmissions {
+        let mut repeats = Transmissions::default();
         packets.iter().for_each(|&n| repeats.push(Transmission { at: mark(n), ..Transmission::default() }));
         repeats
     }

@@ -3,6 +3,7 @@
 //! * [`kinds`]: one file per finding kind, each a pure function of the facts and of what surrounds them.
 //! * [`spec`]: a finding kind as data; [`registry`]: all of them.
 //! * [`analysis`]: what several kinds read together.
+//! * [`capture_state`]: whether more packets will come.
 //! * [`context`]: what a detector may look at beside the connection itself.
 //! * [`details`]: what a detector measured that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
@@ -11,6 +12,7 @@
 //! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;
+pub mod capture_state;
 pub mod context;
 pub mod details;
 pub mod draft;

@@ -424,7 +424,7 @@ fn relate(groups: &mut [Grouped]) {
 mod tests {
     use super::*;
     use crate::detect::Draft;
-    use crate::detect::details::{Details, HalfClosed};
+    use crate::detect::details::{Details, HalfClosedDetails};
     use crate::diagnose::write;
     use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
     use crate::model::Vantage;
@@ -438,7 +438,7 @@ mod tests {
 
     fn half_closed(served: bool) -> Details {
         let host = Host::default();
-        Details::HalfClose(HalfClosed {
+        Details::HalfClose(HalfClosedDetails {
             closer: Role::Client,
             closer_host: host,
             waiter_host: host,

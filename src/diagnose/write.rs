@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
-use crate::detect::draft::Passed;
+use crate::detect::draft::PointsPassed;
 use crate::detect::evidence::{InOtherCapture, PacketRoles};
 use crate::detect::next::UsualSteps;
 use crate::detect::refused_clients::RefusedClient;
@@ -81,7 +81,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     if draft.server.is_some_and(|server| server.socket().is_ipv6()) {
         family::name_as_ipv6(&mut cause);
     }
-    let none = Passed::default();
+    let none = PointsPassed::default();
     let passed = draft.passed.as_deref().unwrap_or(&none);
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
     let mut finding = Finding {
@@ -134,7 +134,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
 fn written(
     (at, text): (PacketRef, Phrase),
     packets: &PacketRoles,
-    passed: &Passed,
+    passed: &PointsPassed,
     path: impl Fn(u16) -> Arc<str> + Copy,
 ) -> Evidence {
     let (sender, marks) = packets.of_packet(at.packet);

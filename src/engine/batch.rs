@@ -6,7 +6,7 @@ use crate::capture::{Block, InputPart, LinkType, Packet};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::AnalysisOptions;
-use crate::engine::loss::{FaultLosses, Loss};
+use crate::engine::loss::{FaultLoss, FaultLosses};
 use crate::fault;
 use crate::flow::tracker::{SHARDS, TOGETHER, shard_of};
 use crate::kernel::comment;
@@ -64,7 +64,7 @@ impl Filter {
 /// Counts of packets, made while decoding.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Totals {
+pub struct PacketTotals {
     /// TCP segments by capture.
     pub segments: Vec<u64>,
     /// Packets that the snapshot length cut before the TCP header was complete enough.
@@ -100,14 +100,14 @@ pub struct Totals {
 /// Packets whose verdicts are read from the inputs, at most.
 pub const MOST_JUDGED: usize = 1_000_000;
 
-impl Totals {
+impl PacketTotals {
     /// Adds those of a batch.
     pub fn add(&mut self, batch: &Batch) {
         self.add_behind(&batch.totals, batch.before);
     }
 
     /// Adds those of packets that are numbered behind the first `before` of their input.
-    pub fn add_behind(&mut self, b: &Totals, before: u64) {
+    pub fn add_behind(&mut self, b: &PacketTotals, before: u64) {
         if self.segments.len() < b.segments.len() {
             self.segments.resize(b.segments.len(), 0);
         }
@@ -155,7 +155,7 @@ pub struct Batch {
     shards: Vec<SegmentChunks>,
     /// Chunks that are empty.
     spare: Vec<Vec<Segment>>,
-    totals: Totals,
+    totals: PacketTotals,
     /// Packets before it, where its own are numbered from 1.
     before: u64,
     /// Reading failed after its packets.
@@ -203,7 +203,7 @@ impl SegmentChunks {
 impl Default for Batch {
     fn default() -> Batch {
         let shards = vec![SegmentChunks::default(); SHARDS];
-        Batch { shards, spare: Vec::new(), totals: Totals::default(), before: 0, failed: false }
+        Batch { shards, spare: Vec::new(), totals: PacketTotals::default(), before: 0, failed: false }
     }
 }
 
@@ -219,7 +219,7 @@ impl Batch {
     pub fn next(&mut self, read: impl FnOnce() -> bool) -> bool {
         fault::contain(read).unwrap_or_else(|fault| {
             self.failed = true;
-            self.totals.losses.note(Loss::Rest(fault));
+            self.totals.losses.note(FaultLoss::Rest(fault));
             false
         })
     }
@@ -242,7 +242,7 @@ impl Batch {
         let mut packets = block.packets();
         while let Err(fault) = fault::contain(|| self.decode_some(&mut packets, &mut recent, filter)) {
             let failed = recent.latest[recent.count % DELAY].packet;
-            self.totals.losses.note(Loss::Packet(failed, fault));
+            self.totals.losses.note(FaultLoss::Packet(failed, fault));
         }
         for place in recent.count.saturating_sub(DELAY - 1)..recent.count {
             let left = &recent.latest[place % DELAY];
@@ -330,7 +330,7 @@ impl Batch {
 
     /// The counts.
     #[cfg(feature = "fleet")]
-    pub fn totals(&self) -> &Totals {
+    pub fn totals(&self) -> &PacketTotals {
         &self.totals
     }
 
@@ -345,7 +345,7 @@ impl Batch {
         for chunks in &mut self.shards {
             chunks.clear(&mut self.spare);
         }
-        self.totals = Totals::default();
+        self.totals = PacketTotals::default();
         self.before = 0;
         self.failed = false;
     }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::capture::{Silence, Status};
+use crate::capture::{InputStatus, Silence};
 use crate::detect::FoundDraft;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::host::queue_history;
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, kernel, severity, unexamined};
-use crate::engine::batch::Totals;
+use crate::engine::batch::PacketTotals;
 use crate::engine::examine::{AfterExamination, group, write};
-use crate::engine::examined::{Examined, context, examine_all};
-use crate::engine::gather::Gathered;
-use crate::engine::inputs::{Inputs, Limit, is_damaged};
-use crate::engine::loss::{AnalysisStep, FaultLosses, Loss, LossSubject};
+use crate::engine::examined::{DetectionResult, context, examine_all};
+use crate::engine::gather::MergedShards;
+use crate::engine::inputs::{Inputs, ReportLimitation, is_damaged};
+use crate::engine::loss::{AnalysisStep, FaultLoss, FaultLosses, FaultSubject};
 use crate::engine::shard::{EndedShard, most_examined};
 use crate::engine::{Analysis, AnalysisOptions};
 #[cfg(test)]
@@ -28,9 +28,9 @@ use crate::kernel::table::Judgements;
 use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary};
 
 /// The result of one stream of packets, before it becomes a report.
-pub struct Examination {
+pub struct StreamAnalysis {
     /// Surroundings, remarkable connections, findings.
-    pub seen: Examined,
+    pub seen: DetectionResult,
     /// The report's words about the inputs.
     pub inputs: Inputs,
     /// The filters, and counts of packets that they left out.
@@ -51,11 +51,11 @@ pub struct Examination {
 pub(super) fn study(
     shards: Vec<EndedShard>,
     (peers, histories): (Arc<TwRecycleModel>, Histories),
-    totals: &Totals,
+    totals: &PacketTotals,
     options: &AnalysisOptions,
-    (status, silences): (Vec<Status>, Vec<Silence>),
+    (status, silences): (Vec<InputStatus>, Vec<Silence>),
     after: AfterExamination,
-) -> Examination {
+) -> StreamAnalysis {
     let evicted = shards.iter().map(|shard| shard.evicted).sum();
     let twice = shards.iter().map(|shard| shard.twice).sum();
     let triages =
@@ -70,7 +70,7 @@ pub(super) fn study(
     seen.gathered.correct(evicted, twice);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
-    Examination {
+    StreamAnalysis {
         seen,
         inputs,
         filtered,
@@ -83,14 +83,14 @@ pub(super) fn study(
     }
 }
 
-impl Examination {
+impl StreamAnalysis {
     /// The findings about a connection were lost to a fault of the program.
-    pub fn note_lost(&mut self, about: LossSubject, fault: Fault) {
-        self.losses.note(Loss::Finding(about, fault));
+    pub fn note_lost(&mut self, about: FaultSubject, fault: Fault) {
+        self.losses.note(FaultLoss::Finding(about, fault));
     }
 
     /// Takes over what the kernel said of the packets of another study.
-    pub fn adopt_judgements(&mut self, other: &mut Examination) {
+    pub fn adopt_judgements(&mut self, other: &mut StreamAnalysis) {
         self.judgements.append(std::mem::take(&mut other.judgements));
     }
 
@@ -121,7 +121,7 @@ impl Examination {
         if let Some(facts) = &options.host {
             queue_history::add(&mut incidents, facts);
         }
-        let Gathered { classes, left_out, .. } = &self.seen.gathered;
+        let MergedShards { classes, left_out, .. } = &self.seen.gathered;
         let told_of = fault::contain(|| {
             unexamined::assign_to_incidents(&mut incidents, &written, classes, &left_out.of)
         });
@@ -168,16 +168,16 @@ pub(super) struct Conclusions {
 }
 
 /// The report.
-pub(super) fn report(seen: &Examined, inputs: Inputs, conclusions: Conclusions) -> Analysis {
+pub(super) fn report(seen: &DetectionResult, inputs: Inputs, conclusions: Conclusions) -> Analysis {
     let Inputs { captures, quality, limits } = inputs;
     let damaged = limits.iter().filter_map(|limit| match limit {
-        Limit::Damage(text) => Some(text.clone()),
-        Limit::Other(_) => None,
+        ReportLimitation::Damage(text) => Some(text.clone()),
+        ReportLimitation::Other(_) => None,
     });
     let damage = damaged.collect();
-    let mut warnings: Vec<String> = limits.into_iter().map(Limit::into_text).collect();
+    let mut warnings: Vec<String> = limits.into_iter().map(ReportLimitation::into_text).collect();
     let Conclusions { mut written, incidents, told, inferred } = conclusions;
-    let Examined { context, gathered, .. } = seen;
+    let DetectionResult { context, gathered, .. } = seen;
     set_severities(&mut written, &incidents);
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
@@ -185,7 +185,7 @@ pub(super) fn report(seen: &Examined, inputs: Inputs, conclusions: Conclusions) 
         *found.entry(w.finding.kind).or_default() += 1;
     }
     let capture_points = capture_points(&written, context);
-    let Gathered { failures, classes, left_out, .. } = gathered;
+    let MergedShards { failures, classes, left_out, .. } = gathered;
     let account = failures.account(&written, classes, left_out, context, &captures);
     #[cfg(feature = "fleet")]
     let connections =
@@ -235,7 +235,7 @@ fn set_severities(written: &mut [Written], incidents: &[Incident]) {
 }
 
 /// Packets and connections left out because the user asked for less; `None` if he did not.
-fn filtered(totals: &Totals, options: &AnalysisOptions) -> Option<Filtered> {
+fn filtered(totals: &PacketTotals, options: &AnalysisOptions) -> Option<Filtered> {
     let filtered = Filtered {
         hosts: options.hosts.clone(),
         ports: options.ports.clone(),

@@ -12,7 +12,7 @@ use crate::detect::spec::{Examine, KindSpec, Property};
 use crate::detect::{DetectContext, Draft, FoundDraft, registry};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
-use crate::engine::loss::{FaultLosses, Loss, LossSubject};
+use crate::engine::loss::{FaultLoss, FaultLosses, FaultSubject};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -33,7 +33,7 @@ pub(super) enum AfterExamination {
 const LET_GO: usize = 2_048;
 
 /// A finding, or its loss to a fault.
-type Made = Result<FoundDraft, Loss>;
+type Made = Result<FoundDraft, FaultLoss>;
 
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
@@ -66,7 +66,7 @@ pub(super) fn examine(
     let made = losses.separate_losses(made).into_iter().map(|mut found| {
         match fault::contain(|| holds(&mut found.0, context)) {
             Ok(holds) => Ok(holds.then_some(found)),
-            Err(fault) => Err(Loss::Finding(LossSubject::draft(&found.0), fault)),
+            Err(fault) => Err(FaultLoss::Finding(FaultSubject::draft(&found.0), fault)),
         }
     });
     let mut drafts: Vec<FoundDraft> = losses.separate_losses(made).into_iter().flatten().collect();
@@ -100,7 +100,7 @@ fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> 
         }
         Examine::Listener(_) => None,
     };
-    about(|| context.around(f), examine, |kind| LossSubject::connection(kind, f))
+    about(|| context.around(f), examine, |kind| FaultSubject::connection(kind, f))
 }
 
 fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
@@ -112,14 +112,14 @@ fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
         }
         Examine::Connection(_) => None,
     };
-    about(|| context.at(server), examine, |kind| LossSubject::listener(kind, server))
+    about(|| context.at(server), examine, |kind| FaultSubject::listener(kind, server))
 }
 
 /// What the detectors say. Where one of them fails they are asked again one by one: they are pure functions.
 fn about<'w>(
     around: impl Fn() -> DetectContext<'w>,
     examine: impl Fn(&KindSpec, &DetectContext<'w>) -> Option<Draft>,
-    lost: impl Fn(Option<Kind>) -> LossSubject,
+    lost: impl Fn(Option<Kind>) -> FaultSubject,
 ) -> Vec<Made> {
     let ask = |spec: &KindSpec, around: &DetectContext<'w>| {
         let draft = examine(spec, around)?;
@@ -130,10 +130,12 @@ fn about<'w>(
         registry::all().iter().filter_map(|spec| ask(spec, &around)).map(Ok).collect()
     });
     let Err(fault) = all else { return all.unwrap_or_default() };
-    let Ok(around) = fault::contain(around) else { return vec![Err(Loss::Finding(lost(None), fault))] };
+    let Ok(around) = fault::contain(around) else { return vec![Err(FaultLoss::Finding(lost(None), fault))] };
     let asked = registry::all().iter().map(|spec| (spec.kind, fault::contain(|| ask(spec, &around))));
     asked
-        .filter_map(|(kind, found)| found.map_err(|fault| Loss::Finding(lost(Some(kind)), fault)).transpose())
+        .filter_map(|(kind, found)| {
+            found.map_err(|fault| FaultLoss::Finding(lost(Some(kind)), fault)).transpose()
+        })
         .collect()
 }
 
@@ -167,15 +169,15 @@ fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
 /// Drafts to findings.
 pub(super) fn write(drafts: Vec<FoundDraft>, paths: &[Arc<str>], losses: &mut FaultLosses) -> Vec<Written> {
     let write = |(draft, vantage): FoundDraft| {
-        let about = LossSubject::draft(&draft);
+        let about = FaultSubject::draft(&draft);
         let written = fault::contain(|| {
             #[cfg(test)]
             trap::spring(trap::FaultPlace::Writing, draft.client);
             write::finding(*draft, vantage, paths)
         });
-        written.map_err(|fault| Loss::Finding(about, fault))
+        written.map_err(|fault| FaultLoss::Finding(about, fault))
     };
-    let made: Vec<Result<Written, Loss>> = drafts.into_par_iter().map(write).collect();
+    let made: Vec<Result<Written, FaultLoss>> = drafts.into_par_iter().map(write).collect();
     losses.separate_losses(made)
 }
 
@@ -205,7 +207,8 @@ pub(super) fn group(
         match group(&part) {
             Ok(some) => incidents.extend(some),
             Err(fault) => {
-                part.iter().for_each(|w| losses.note(Loss::Finding(LossSubject::written(w), fault.clone())));
+                part.iter()
+                    .for_each(|w| losses.note(FaultLoss::Finding(FaultSubject::written(w), fault.clone())));
                 lost.insert((kind, server));
             }
         }

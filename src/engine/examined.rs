@@ -7,7 +7,7 @@ use crate::detect::context::CaptureContext;
 use crate::detect::{Draft, FoundDraft};
 use crate::diagnose::settings;
 use crate::engine::examine::{AfterExamination, examine};
-use crate::engine::gather::{Gathered, gather};
+use crate::engine::gather::{MergedShards, gather};
 use crate::engine::loss::{AnalysisStep, FaultLosses};
 use crate::engine::{AnalysisOptions, KnownVantage};
 use crate::fault;
@@ -21,22 +21,22 @@ use crate::model::Inferred;
 use crate::time::Timestamp;
 
 /// What the packets say, before it is written down.
-pub struct Examined {
+pub struct DetectionResult {
     /// What surrounds the connections.
     pub context: CaptureContext,
     /// What the shards held.
-    pub gathered: Gathered,
+    pub gathered: MergedShards,
     /// What the detectors found, in order of time.
     pub drafts: Vec<FoundDraft>,
     /// Losses to faults of the program meanwhile.
     pub(super) losses: FaultLosses,
 }
 
-impl Examined {
+impl DetectionResult {
     /// Settings, inferred from packets and findings.
     pub(super) fn infer(&self, drafts: &[FoundDraft], losses: &mut FaultLosses) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
-        let Gathered { retries, samples, readings, .. } = &self.gathered;
+        let MergedShards { retries, samples, readings, .. } = &self.gathered;
         let inferred = fault::contain(|| {
             #[cfg(test)]
             drafts.iter().for_each(|d| trap::spring(trap::FaultPlace::Settings, d.client));
@@ -68,10 +68,10 @@ pub(super) fn examine_all(
     mut context: CaptureContext,
     placed: Option<&KnownVantage>,
     (most, after): (usize, AfterExamination),
-) -> Examined {
+) -> DetectionResult {
     let mut losses = FaultLosses::default();
     let mut gathered = gather(triages, placed, &mut context, most, &mut losses);
     gathered.given_up.unfollowed = context.peers.untracked();
     let drafts = examine(&mut gathered.kept, &context, after, &mut losses);
-    Examined { context, gathered, drafts, losses }
+    DetectionResult { context, gathered, drafts, losses }
 }

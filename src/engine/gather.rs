@@ -30,7 +30,7 @@ use crate::time::Timestamp;
 
 /// What the shards held.
 #[derive(Default)]
-pub struct Gathered {
+pub struct MergedShards {
     /// Remarkable connections.
     #[expect(
         clippy::vec_box,
@@ -57,7 +57,7 @@ pub struct Gathered {
     pub readings: ClockReadings,
 }
 
-impl Gathered {
+impl MergedShards {
     /// Corrects counts of evicted connections, some of which were counted twice.
     pub(super) fn correct(&mut self, evicted: u64, twice: CountedTwice) {
         self.given_up.evicted = evicted.saturating_sub(twice.readmitted);
@@ -78,8 +78,8 @@ pub(super) fn gather(
     context: &mut CaptureContext,
     most: usize,
     losses: &mut FaultLosses,
-) -> Gathered {
-    let mut g = Gathered::default();
+) -> MergedShards {
+    let mut g = MergedShards::default();
     let mut by_server: BTreeMap<_, Vec<HandshakeSample>> = BTreeMap::new();
     let (mut waits, mut kept) = (Vec::new(), Vec::new());
     let mut incomplete: Vec<(Host, IncompleteHandshakes)> = Vec::new();

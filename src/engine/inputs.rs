@@ -1,9 +1,9 @@
 //! The inputs of a report: what each held, how far it can be trusted, what limits it.
 
-use crate::capture::Status;
+use crate::capture::InputStatus;
 use crate::engine::AnalysisOptions;
-use crate::engine::batch::Totals;
-use crate::engine::examined::Examined;
+use crate::engine::batch::PacketTotals;
+use crate::engine::examined::DetectionResult;
 use crate::engine::loss::FaultLosses;
 use crate::engine::warnings;
 use crate::model::{self, Capture};
@@ -15,52 +15,62 @@ pub struct Inputs {
     /// How far the captures can be trusted.
     pub quality: model::Quality,
     /// What limits the whole report.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<ReportLimitation>,
 }
 
 /// Something that limits the whole report.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Limit {
+pub enum ReportLimitation {
     /// An input was damaged: the text names it.
     Damage(String),
     /// Anything else.
     Other(String),
 }
 
-impl Limit {
+impl ReportLimitation {
     /// In words.
     pub fn into_text(self) -> String {
         match self {
-            Limit::Damage(text) | Limit::Other(text) => text,
+            ReportLimitation::Damage(text) | ReportLimitation::Other(text) => text,
         }
     }
 }
 
 impl Inputs {
     /// Describes the inputs that `seen` was seen in.
-    pub fn of(seen: &Examined, totals: &Totals, options: &AnalysisOptions, status: Vec<Status>) -> Inputs {
+    pub fn of(
+        seen: &DetectionResult,
+        totals: &PacketTotals,
+        options: &AnalysisOptions,
+        status: Vec<InputStatus>,
+    ) -> Inputs {
         let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
         let (captures, damage) = describe(status, totals, &seen.losses);
         let quality = quality(seen, totals, &captures, clock_jumps);
-        let others = warnings::of(seen, totals, options).into_iter().map(Limit::Other);
-        let limits = damage.into_iter().map(Limit::Damage).chain(others).collect();
+        let others = warnings::of(seen, totals, options).into_iter().map(ReportLimitation::Other);
+        let limits = damage.into_iter().map(ReportLimitation::Damage).chain(others).collect();
         Inputs { captures, quality, limits }
     }
 
     /// Later losses to faults of the program are damage, too.
     pub(super) fn note_losses(&mut self, losses: &FaultLosses) {
         let texts = losses.texts(&self.captures);
-        self.limits.extend(texts.into_iter().map(Limit::Damage));
+        self.limits.extend(texts.into_iter().map(ReportLimitation::Damage));
     }
 }
 
 /// Whether an input says itself that packets are missing, or its clock stepped back.
-pub(super) fn is_damaged(status: &[Status]) -> bool {
+pub(super) fn is_damaged(status: &[InputStatus]) -> bool {
     status.iter().any(|status| status.clock_jumps > 0 || status.dropped.is_some_and(|n| n > 0))
 }
 
 /// How far the captures can be trusted, in numbers.
-fn quality(seen: &Examined, totals: &Totals, captures: &[Capture], clock_jumps: u64) -> model::Quality {
+fn quality(
+    seen: &DetectionResult,
+    totals: &PacketTotals,
+    captures: &[Capture],
+    clock_jumps: u64,
+) -> model::Quality {
     let q = &seen.gathered.quality;
     model::Quality {
         damaged: seen.context.damaged,
@@ -79,7 +89,11 @@ fn quality(seen: &Examined, totals: &Totals, captures: &[Capture], clock_jumps: 
 }
 
 /// The inputs as the report names them, and the damage among them.
-fn describe(status: Vec<Status>, totals: &Totals, losses: &FaultLosses) -> (Vec<Capture>, Vec<String>) {
+fn describe(
+    status: Vec<InputStatus>,
+    totals: &PacketTotals,
+    losses: &FaultLosses,
+) -> (Vec<Capture>, Vec<String>) {
     let mut of_inputs = Vec::new();
     let captures: Vec<Capture> = status
         .into_iter()

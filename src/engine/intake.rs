@@ -13,10 +13,10 @@ use rayon::prelude::*;
 
 use super::Progress;
 use super::batch::{Batch, Filter, ShardSegments};
-use super::loss::{FaultLosses, Loss};
+use super::loss::{FaultLoss, FaultLosses};
 use super::pipeline::{Engine, resolve_suspects};
 use super::shard::Shard;
-use crate::capture::{Block, InputPart, Settled, Source, Status};
+use crate::capture::{Block, InputPart, InputStatus, PartState, Source};
 use crate::fault;
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::SHARDS;
@@ -43,7 +43,7 @@ const BETWEEN_STATUS: u32 = 64;
 struct Read {
     batch: Batch,
     packets: u64,
-    status: Vec<Status>,
+    status: Vec<InputStatus>,
 }
 
 /// What the progress line shows.
@@ -164,16 +164,16 @@ fn give_back(
     loop {
         let packets = part.packets();
         match source.give_back(part) {
-            Settled::Next { before } => {
+            PartState::Next { before } => {
                 batch.place(before);
                 return (batch, Some(packets));
             }
-            Settled::Again(again) => {
+            PartState::Again(again) => {
                 part = *again;
                 batch.clear();
                 windows.read(&mut part, &mut batch, filter);
             }
-            Settled::Beyond => {
+            PartState::Beyond => {
                 batch.clear();
                 return (batch, None);
             }
@@ -280,7 +280,7 @@ fn take_batches(
     }
 }
 
-fn tell(told: &mut Progress, status: &[Status]) {
+fn tell(told: &mut Progress, status: &[InputStatus]) {
     if !status.is_empty() {
         told.read = status.iter().map(|s| s.position.0).sum();
         told.total = status.iter().map(|s| s.position.1).sum();
@@ -315,7 +315,7 @@ fn compare_contained(
     losses: &mut FaultLosses,
 ) {
     if let Err(fault) = fault::contain(|| compare(shards, peers, inputs)) {
-        losses.note(Loss::Peers(fault));
+        losses.note(FaultLoss::Peers(fault));
         shards.iter_mut().for_each(|shard| shard.tracker.events().clear());
     }
 }

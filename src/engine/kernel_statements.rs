@@ -15,7 +15,7 @@ use crate::time::{Span, Timestamp};
 const AHEAD: Span = Span(NEAR.0 + PATIENCE.0);
 
 /// Statements on their way to their packets.
-pub struct HeardFromKernel {
+pub struct RecordedVerdicts {
     recordings: Vec<(Arc<Path>, Statements)>,
     joiner: Joiner,
     judgements: Judgements,
@@ -24,9 +24,9 @@ pub struct HeardFromKernel {
     notes: Vec<String>,
 }
 
-impl HeardFromKernel {
+impl RecordedVerdicts {
     /// Of these recordings; `None` without any.
-    pub fn of(recordings: &[Arc<Path>]) -> Option<HeardFromKernel> {
+    pub fn of(recordings: &[Arc<Path>]) -> Option<RecordedVerdicts> {
         let (mut opened, mut notes) = (Vec::new(), Vec::new());
         for path in recordings {
             match Statements::open(path) {
@@ -34,7 +34,7 @@ impl HeardFromKernel {
                 Err(error) => notes.push(format!("{} cannot be read again: {error}", path.display())),
             }
         }
-        (!recordings.is_empty()).then(|| HeardFromKernel {
+        (!recordings.is_empty()).then(|| RecordedVerdicts {
             recordings: opened,
             joiner: Joiner::default(),
             judgements: Judgements::without_limit(),

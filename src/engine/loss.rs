@@ -15,7 +15,7 @@ const NAMED: usize = 8;
 /// One loss.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub enum Loss {
+pub enum FaultLoss {
     /// A packet that could not be decoded.
     Packet(PacketId, Fault),
     /// The connections of one shard from this packet on.
@@ -25,7 +25,7 @@ pub enum Loss {
     /// What hosts remember of each other, for the packets that were compared at once.
     Peers(Fault),
     /// A finding, or several about one connection or listener.
-    Finding(LossSubject, Fault),
+    Finding(FaultSubject, Fault),
     /// What this step of the work would have added to the report.
     AnalysisStep(AnalysisStep, Fault),
 }
@@ -33,7 +33,7 @@ pub enum Loss {
 /// What a lost finding would have been about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct LossSubject {
+pub struct FaultSubject {
     /// The kind; `None` for all of them.
     pub kind: Option<Kind>,
     /// The client; `None` for a finding about a listener.
@@ -44,21 +44,21 @@ pub struct LossSubject {
     pub first: Option<PacketId>,
 }
 
-impl LossSubject {
+impl FaultSubject {
     /// A finding about this connection.
-    pub fn connection(kind: Option<Kind>, facts: &ConnectionFacts) -> LossSubject {
+    pub fn connection(kind: Option<Kind>, facts: &ConnectionFacts) -> FaultSubject {
         let first = Some(facts.first.packet);
-        LossSubject { kind, client: Some(facts.client), server: Some(facts.server), first }
+        FaultSubject { kind, client: Some(facts.client), server: Some(facts.server), first }
     }
 
     /// A finding about this listener.
-    pub fn listener(kind: Option<Kind>, server: Host) -> LossSubject {
-        LossSubject { kind, client: None, server: Some(server), first: None }
+    pub fn listener(kind: Option<Kind>, server: Host) -> FaultSubject {
+        FaultSubject { kind, client: None, server: Some(server), first: None }
     }
 
     /// What this draft says.
-    pub fn draft(draft: &Draft) -> LossSubject {
-        LossSubject {
+    pub fn draft(draft: &Draft) -> FaultSubject {
+        FaultSubject {
             kind: Some(draft.kind),
             client: draft.client,
             server: draft.server,
@@ -67,9 +67,9 @@ impl LossSubject {
     }
 
     /// What this finding says.
-    pub fn written(written: &Written) -> LossSubject {
+    pub fn written(written: &Written) -> FaultSubject {
         let outline = &written.outline;
-        LossSubject {
+        FaultSubject {
             kind: Some(written.finding.kind),
             client: outline.client,
             server: outline.server,
@@ -133,35 +133,35 @@ fn path(captures: &[Capture], id: PacketId) -> &str {
     captures.get(usize::from(id.capture())).map_or("the capture", |capture| &capture.path)
 }
 
-impl Loss {
+impl FaultLoss {
     /// As a sentence or two.
     fn text(&self, captures: &[Capture]) -> String {
         let name = |id: &PacketId| format!("{}: packet {}", path(captures, *id), id.number());
         let what = match self {
-            Loss::Packet(id, fault) => {
+            FaultLoss::Packet(id, fault) => {
                 format!("{} made this program fail (at {fault}) and was left out.", name(id))
             }
-            Loss::Shard(id, fault) => format!(
+            FaultLoss::Shard(id, fault) => format!(
                 "{} made this program fail (at {fault}); one of {SHARDS} parts of the connections is known only up to there.",
                 name(id)
             ),
-            Loss::Rest(fault) => {
+            FaultLoss::Rest(fault) => {
                 let packets: u64 = captures.iter().map(|capture| capture.packets).sum();
                 format!(
                     "this program failed while reading (at {fault}); what comes after the {packets} packets before that was not analyzed."
                 )
             }
-            Loss::Peers(fault) => format!(
+            FaultLoss::Peers(fault) => format!(
                 "this program failed while comparing connections of the same hosts (at {fault}); findings that need that may be missing."
             ),
-            Loss::Finding(about, fault) => {
+            FaultLoss::Finding(about, fault) => {
                 let kind = about.kind.map_or_else(|| "of any kind".to_owned(), |kind| kind.to_string());
                 format!(
                     "{} made this program fail (at {fault}): a finding ({kind}) about it may be missing.",
                     about.place(captures)
                 )
             }
-            Loss::AnalysisStep(step, fault) => {
+            FaultLoss::AnalysisStep(step, fault) => {
                 let (doing, lacks) = step.texts();
                 format!("this program failed while {doing} (at {fault}); {lacks}.")
             }
@@ -174,7 +174,7 @@ impl Loss {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct FaultLosses {
-    named: Vec<Loss>,
+    named: Vec<FaultLoss>,
     /// Packets that are not named.
     more: u64,
     /// Other losses that are not named.
@@ -184,10 +184,10 @@ pub struct FaultLosses {
 impl FaultLosses {
     /// Notes one.
     #[cold]
-    pub fn note(&mut self, loss: Loss) {
+    pub fn note(&mut self, loss: FaultLoss) {
         if self.named.len() < NAMED {
             self.named.push(loss);
-        } else if matches!(loss, Loss::Packet(..)) {
+        } else if matches!(loss, FaultLoss::Packet(..)) {
             self.more = self.more.saturating_add(1);
         } else {
             self.others = self.others.saturating_add(1);
@@ -197,14 +197,14 @@ impl FaultLosses {
     /// Notes a fault in `step`, if there was one, and gives the result of the step.
     pub fn of_step<T: Default>(&mut self, step: AnalysisStep, made: Result<T, Fault>) -> T {
         made.unwrap_or_else(|fault| {
-            self.note(Loss::AnalysisStep(step, fault));
+            self.note(FaultLoss::AnalysisStep(step, fault));
             T::default()
         })
     }
 
     /// Notes the losses among `made` and gives the others.
-    pub fn separate_losses<T>(&mut self, made: impl IntoIterator<Item = Result<T, Loss>>) -> Vec<T> {
-        let note = |made: Result<T, Loss>| made.map_err(|loss| self.note(loss)).ok();
+    pub fn separate_losses<T>(&mut self, made: impl IntoIterator<Item = Result<T, FaultLoss>>) -> Vec<T> {
+        let note = |made: Result<T, FaultLoss>| made.map_err(|loss| self.note(loss)).ok();
         made.into_iter().filter_map(note).collect()
     }
 
@@ -213,7 +213,7 @@ impl FaultLosses {
         let placed = |id: PacketId| PacketId::new(id.capture(), id.number().saturating_add(before));
         for loss in &other.named {
             self.note(match loss.clone() {
-                Loss::Packet(id, fault) => Loss::Packet(placed(id), fault),
+                FaultLoss::Packet(id, fault) => FaultLoss::Packet(placed(id), fault),
                 other => other,
             });
         }
@@ -237,7 +237,7 @@ impl FaultLosses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Block, LinkType, MemorySource, Source, Status};
+    use crate::capture::{Block, InputStatus, LinkType, MemorySource, Source};
     use crate::decode::tests::FATAL;
     use crate::engine::{Analysis, AnalysisOptions, analyze_source};
     use crate::flow::tracker::tests::FATAL as FATAL_SEGMENT;
@@ -315,7 +315,7 @@ mod tests {
             self.0.next_block(block)
         }
 
-        fn status(&self) -> Vec<Status> {
+        fn status(&self) -> Vec<InputStatus> {
             self.0.status()
         }
 

@@ -14,7 +14,7 @@
 //! * `kernel_statements`: what a recording says that the kernel did with packets.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
 //! * `examined`: both, for one capture.
-//! * `conclude`: a [`Examination`] of all that, then the report.
+//! * `conclude`: a [`StreamAnalysis`] of all that, then the report.
 
 pub mod analysis;
 pub mod batch;
@@ -39,9 +39,9 @@ use std::path::PathBuf;
 
 use crate::capture::{self, Source};
 pub use analysis::{Analysis, Error, Progress};
-pub use conclude::Examination;
+pub use conclude::StreamAnalysis;
 use examine::AfterExamination;
-pub use loss::LossSubject;
+pub use loss::FaultSubject;
 pub use options::{AnalysisOptions, KnownVantage};
 use pipeline::{Engine, threads};
 
@@ -80,7 +80,7 @@ pub fn study(
     source: Box<dyn Source>,
     options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Examination, Error> {
+) -> Result<StreamAnalysis, Error> {
     read(source, options, progress, AfterExamination::KeepFacts)
 }
 
@@ -89,7 +89,7 @@ fn read(
     options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
     after: AfterExamination,
-) -> Result<Examination, Error> {
+) -> Result<StreamAnalysis, Error> {
     let pool = threads(options.threads)?;
     let mut engine = Engine::new(options);
     let source = intake::run(&mut engine, source, &pool, progress);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::capture::Stop;
+use crate::capture::StopRequest;
 use crate::decode::segment::Address;
 use crate::diagnose::vantage::RelativeVantage;
 use crate::history::settings::UserSettings;
@@ -35,7 +35,7 @@ pub struct AnalysisOptions {
     /// What other captures of the same traffic say of where this one was taken.
     pub placed: Option<KnownVantage>,
     /// Ends the input early on request: the report covers the packets read so far.
-    pub stop: Stop,
+    pub stop: StopRequest,
     /// Where every connection is written as a row of a table, if anywhere.
     #[cfg(feature = "fleet")]
     pub table: Option<crate::table::TableFolder>,
@@ -54,7 +54,7 @@ impl Default for AnalysisOptions {
             host: None,
             recordings: Vec::new(),
             placed: None,
-            stop: Stop::default(),
+            stop: StopRequest::default(),
             #[cfg(feature = "fleet")]
             table: None,
         }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::capture::{Silence, Source, Status};
+use crate::capture::{InputStatus, Silence, Source};
 use crate::engine::analysis::Error;
-use crate::engine::batch::{Filter, Totals};
-use crate::engine::conclude::{self, Examination};
+use crate::engine::batch::{Filter, PacketTotals};
+use crate::engine::conclude::{self, StreamAnalysis};
 use crate::engine::examine::AfterExamination;
-use crate::engine::kernel_statements::HeardFromKernel;
+use crate::engine::kernel_statements::RecordedVerdicts;
 use crate::engine::options::AnalysisOptions;
 use crate::engine::shard::{self, EndedShard, Shard};
 use crate::fault;
@@ -43,9 +43,9 @@ pub(super) struct Engine {
     pub(super) shards: Vec<Shard>,
     pub(super) peers: Arc<TwRecycleModel>,
     pub(super) histories: Histories,
-    pub(super) totals: Totals,
+    pub(super) totals: PacketTotals,
     /// What the kernel said meanwhile, where that was recorded.
-    pub(super) heard: Option<HeardFromKernel>,
+    pub(super) heard: Option<RecordedVerdicts>,
     /// How many captures the stream is made of.
     pub(super) inputs: usize,
     /// Whether the stream was left before its end, because that was asked for.
@@ -70,14 +70,14 @@ impl Engine {
             shards,
             peers: Arc::new(TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))),
             histories: Histories::within(shard::history_bytes(options.memory_limit)),
-            totals: Totals::default(),
-            heard: HeardFromKernel::of(&options.recordings),
+            totals: PacketTotals::default(),
+            heard: RecordedVerdicts::of(&options.recordings),
             inputs: 0,
             left: false,
         }
     }
 
-    pub(super) fn conclude(mut self, source: Box<dyn Source>, after: AfterExamination) -> Examination {
+    pub(super) fn conclude(mut self, source: Box<dyn Source>, after: AfterExamination) -> StreamAnalysis {
         let end = self.totals.last.unwrap_or_default();
         let peers: &TwRecycleModel = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, Some(peers)));
@@ -100,11 +100,11 @@ impl Engine {
 pub(super) fn conclude_ended(
     mut shards: Vec<EndedShard>,
     (mut peers, mut histories): (Arc<TwRecycleModel>, Histories),
-    mut totals: Totals,
+    mut totals: PacketTotals,
     options: &AnalysisOptions,
-    inputs: (Vec<Status>, Vec<Silence>),
+    inputs: (Vec<InputStatus>, Vec<Silence>),
     after: AfterExamination,
-) -> Examination {
+) -> StreamAnalysis {
     for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
         totals.losses.note(loss);
     }
@@ -129,7 +129,7 @@ pub(super) fn conclude_ended(
 }
 
 /// Says of an input that was left before its end that it was.
-fn say_left(status: &mut Status) {
+fn say_left(status: &mut InputStatus) {
     let (read, size) = status.position;
     // An input that was not opened has no format. A file that was read to its end was not left.
     if status.format.is_empty() || size.is_some_and(|size| read >= size) {

@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::capture::{Block, Silence, Status};
+use crate::capture::{Block, InputStatus, Silence};
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::context::{CaptureContext, FloodSize, FloodSoFar, Stated};
+use crate::detect::capture_state::CaptureState;
+use crate::detect::context::{CaptureContext, FloodSize, ForgottenFlood, StatedByHost};
 use crate::detect::details::Details;
 use crate::detect::draft::FoundDraft;
 use crate::detect::registry;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
-use crate::engine::batch::{Batch, Totals};
+use crate::engine::batch::{Batch, PacketTotals};
 use crate::engine::conclude::{self, Conclusions};
 use crate::engine::evicted_warnings::{CountedTwice, MemoryLimitCost};
 use crate::engine::examine::AfterExamination;
-use crate::engine::examined::{self, Examined};
-use crate::engine::gather::Gathered;
+use crate::engine::examined::{self, DetectionResult};
+use crate::engine::gather::MergedShards;
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::FaultLosses;
@@ -91,30 +92,21 @@ pub struct Rolling {
     now: Timestamp,
     batches: Vec<Batch>,
     /// Floods that began in generations that were forgotten.
-    floods: Arc<HashMap<Host, FloodSoFar>>,
+    floods: Arc<HashMap<Host, ForgottenFlood>>,
     /// How large each flood is.
     floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
-    stated: Arc<Stated>,
+    stated: Arc<StatedByHost>,
     /// Packets that the kernel says it refused.
     refused: Arc<HashSet<PacketId>>,
     /// Whether no filter leaves anything out.
     unfiltered: bool,
 }
 
-/// When the engine is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Moment {
-    /// While the capture goes on.
-    Between,
-    /// For a report, as if it had ended.
-    Last,
-}
-
 /// The result at one moment.
 pub struct CurrentResult {
-    seen: Examined,
+    seen: DetectionResult,
     /// What the detectors found, in order of time.
     pub drafts: Vec<FoundDraft>,
     /// The connections that were examined, by their first packet: of others nothing new is said.
@@ -273,7 +265,7 @@ impl Rolling {
             if floods.len() >= MOST_FLOODS && !floods.contains_key(&host) {
                 continue;
             }
-            floods.entry(host).or_insert(FloodSoFar { incomplete: 0, since }).incomplete += count;
+            floods.entry(host).or_insert(ForgottenFlood { incomplete: 0, since }).incomplete += count;
         }
     }
 
@@ -300,7 +292,7 @@ impl Rolling {
     }
 
     /// Counts since the beginning.
-    pub fn totals(&self) -> &Totals {
+    pub fn totals(&self) -> &PacketTotals {
         &self.engine.totals
     }
 
@@ -342,7 +334,7 @@ impl Rolling {
     }
 
     /// Says what the host states on which the packets are captured.
-    pub fn set_host(&mut self, stated: Stated) {
+    pub fn set_host(&mut self, stated: StatedByHost) {
         self.own = Arc::new(stated.addresses.clone());
         self.stated = Arc::new(stated.with_backlogs_of(&self.stated));
     }
@@ -361,8 +353,12 @@ impl Rolling {
     ///
     /// # Errors
     /// Where the program failed so that nothing is known now.
-    pub fn current_result(&mut self, silences: &[Silence], moment: Moment) -> Result<CurrentResult, Fault> {
-        let looked = fault::contain(|| self.examine_now(silences, moment));
+    pub fn current_result(
+        &mut self,
+        silences: &[Silence],
+        state: CaptureState,
+    ) -> Result<CurrentResult, Fault> {
+        let looked = fault::contain(|| self.examine_now(silences, state));
         let (mut seen, faults) = looked?;
         // Only connections counted twice within the two generations are among their connections.
         let twice = self.counted_twice();
@@ -381,9 +377,9 @@ impl Rolling {
         let (options, capture) = (&self.engine.options, self.engine.totals.first);
         let capture = capture.map(|first| (first, self.now));
         let context = examined::context(Arc::clone(&self.engine.peers), capture, &[], options);
-        let seen = Examined {
+        let seen = DetectionResult {
             context,
-            gathered: Gathered::default(),
+            gathered: MergedShards::default(),
             drafts: Vec::new(),
             losses: FaultLosses::default(),
         };
@@ -398,7 +394,7 @@ impl Rolling {
 
     /// Puts ended and open connections together, and asks the detectors. Gives also where the program failed at open
     /// connections.
-    fn examine_now(&mut self, silences: &[Silence], moment: Moment) -> (Examined, Vec<Fault>) {
+    fn examine_now(&mut self, silences: &[Silence], state: CaptureState) -> (DetectionResult, Vec<Fault>) {
         let (limits, end) = (self.limits, self.now);
         let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
         let floods = Arc::clone(&self.floods);
@@ -437,7 +433,7 @@ impl Rolling {
             let capture = totals.first.map(|first| (first, end));
             let context = examined::context(peers, capture, silences, options);
             let context = CaptureContext {
-                goes_on: moment == Moment::Between,
+                state,
                 unfiltered: self.unfiltered,
                 own,
                 stated,
@@ -468,7 +464,7 @@ impl Rolling {
         drafts: &[FoundDraft],
         written: (Vec<Written>, Vec<Incident>),
         told: host::HostStatements,
-        status: Vec<Status>,
+        status: Vec<InputStatus>,
     ) -> Analysis {
         let Engine { totals, options, .. } = &self.engine;
         #[cfg(test)]

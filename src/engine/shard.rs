@@ -4,7 +4,7 @@ use crate::decode::segment::Segment;
 use crate::detect::registry;
 use crate::engine::batch::ShardSegments;
 use crate::engine::evicted_warnings::CountedTwice;
-use crate::engine::loss::{FaultLosses, Loss};
+use crate::engine::loss::{FaultLoss, FaultLosses};
 use crate::fault;
 use crate::flow::ended::EndedFlow;
 use crate::flow::tracker::{SHARDS, Tracker};
@@ -65,7 +65,7 @@ pub struct Shard {
     pub triage: Triage,
     /// Where the program failed: nothing is tracked from there on.
     failed: Option<Timestamp>,
-    loss: Option<Loss>,
+    loss: Option<FaultLoss>,
     /// Where every connection is written as a row, if anywhere.
     #[cfg(feature = "fleet")]
     pub table: Option<crate::table::connections::Table>,
@@ -139,7 +139,7 @@ impl Shard {
         if let Err(fault) = fault::contain(|| work(tracker, &mut ledger)) {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
-            self.loss = Some(Loss::Shard(packet, fault));
+            self.loss = Some(FaultLoss::Shard(packet, fault));
         }
     }
 
@@ -181,7 +181,7 @@ impl Shard {
         if let Err(fault) = finished {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
-            self.loss.get_or_insert(Loss::Shard(packet, fault));
+            self.loss.get_or_insert(FaultLoss::Shard(packet, fault));
         }
     }
 
@@ -209,7 +209,7 @@ pub struct EndedShard {
     /// Connections that were counted twice.
     pub(super) twice: CountedTwice,
     /// Where the program failed.
-    pub(super) loss: Option<Loss>,
+    pub(super) loss: Option<FaultLoss>,
     /// The rows of the connections.
     #[cfg(feature = "fleet")]
     #[serde(skip)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::batch::{Filter, Totals};
+use super::batch::{Filter, PacketTotals};
 use super::examine::AfterExamination;
 use super::pipeline::{conclude_ended, threads};
 use super::shard::Shard;
-use super::{Analysis, AnalysisOptions, Error, Examination, shard};
-use crate::capture::{Silence, Status};
+use super::{Analysis, AnalysisOptions, Error, StreamAnalysis, shard};
+use crate::capture::{InputStatus, Silence};
 use crate::decode::segment::Segment;
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::TOGETHER;
@@ -32,7 +32,7 @@ pub struct Tracking {
 
 /// Whether a server may remember anything of its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Memory {
+pub enum ServerMemory {
     /// Some connection was closed: what its server would remember is found out later.
     Possible,
     /// No connection was closed.
@@ -41,8 +41,8 @@ pub enum Memory {
 
 impl Tracking {
     /// Begins.
-    pub fn new(options: &AnalysisOptions, memory: Memory, table: Option<Table>) -> Tracking {
-        let peers = (memory == Memory::None).then(TwRecycleModel::default);
+    pub fn new(options: &AnalysisOptions, memory: ServerMemory, table: Option<Table>) -> Tracking {
+        let peers = (memory == ServerMemory::None).then(TwRecycleModel::default);
         let mut shard = Shard::new(options.memory_limit, options.half_close_after);
         shard.table = table;
         Tracking { shard, peers }
@@ -90,8 +90,8 @@ pub fn server_memory(options: &AnalysisOptions) -> TwRecycleModel {
 pub fn conclude(
     shards: Vec<EndedShard>,
     peers: TwRecycleModel,
-    totals: Totals,
-    inputs: (Vec<Status>, Vec<Silence>),
+    totals: PacketTotals,
+    inputs: (Vec<InputStatus>, Vec<Silence>),
     options: &AnalysisOptions,
 ) -> Result<Analysis, Error> {
     let shards = (shards, peers);
@@ -102,20 +102,20 @@ pub fn conclude(
 /// The same up to the report: for a point that is joined with others.
 pub fn study(
     shards: (Vec<EndedShard>, TwRecycleModel),
-    totals: Totals,
-    inputs: (Vec<Status>, Vec<Silence>),
+    totals: PacketTotals,
+    inputs: (Vec<InputStatus>, Vec<Silence>),
     options: &AnalysisOptions,
-) -> Examination {
+) -> StreamAnalysis {
     examine(shards, totals, inputs, options, AfterExamination::KeepFacts)
 }
 
 fn examine(
     (shards, peers): (Vec<EndedShard>, TwRecycleModel),
-    totals: Totals,
-    inputs: (Vec<Status>, Vec<Silence>),
+    totals: PacketTotals,
+    inputs: (Vec<InputStatus>, Vec<Silence>),
     options: &AnalysisOptions,
     after: AfterExamination,
-) -> Examination {
+) -> StreamAnalysis {
     let histories = Histories::within(shard::history_bytes(options.memory_limit));
     conclude_ended(shards, (Arc::new(peers), histories), totals, options, inputs, after)
 }

@@ -4,14 +4,14 @@ use crate::capture::LinkType;
 use crate::decode;
 use crate::detect::draft::count;
 use crate::engine::AnalysisOptions;
-use crate::engine::batch::Totals;
-use crate::engine::examined::Examined;
+use crate::engine::batch::PacketTotals;
+use crate::engine::examined::DetectionResult;
 
 /// This many packets do not have the same time by chance.
 const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report, damage of the inputs left out.
-pub(super) fn of(seen: &Examined, totals: &Totals, options: &AnalysisOptions) -> Vec<String> {
+pub(super) fn of(seen: &DetectionResult, totals: &PacketTotals, options: &AnalysisOptions) -> Vec<String> {
     not_analyzed(totals)
         .chain(directions(seen))
         .chain(odd_packets(seen))
@@ -26,7 +26,7 @@ fn told<const N: usize>(rows: [Option<String>; N]) -> impl Iterator<Item = Strin
 }
 
 /// Packets that could not be read.
-fn not_analyzed(totals: &Totals) -> impl Iterator<Item = String> {
+fn not_analyzed(totals: &PacketTotals) -> impl Iterator<Item = String> {
     let unknown = totals.unknown_links.iter().map(|(&link, n)| {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
         format!("{n} packets have the unknown link type {link}{name} and were not analyzed")
@@ -45,7 +45,7 @@ fn not_analyzed(totals: &Totals) -> impl Iterator<Item = String> {
 }
 
 /// Which packets of connections the capture holds.
-fn directions(seen: &Examined) -> impl Iterator<Item = String> {
+fn directions(seen: &DetectionResult) -> impl Iterator<Item = String> {
     let q = &seen.gathered.quality;
     let one_way = q.one_sided * 4 > q.connections && q.one_sided > 0;
     let only_syns = q.only_syns == q.connections && q.connections > 0;
@@ -76,7 +76,7 @@ fn directions(seen: &Examined) -> impl Iterator<Item = String> {
 }
 
 /// Copies, another order, gaps, several senders, no clock.
-fn odd_packets(seen: &Examined) -> impl Iterator<Item = String> {
+fn odd_packets(seen: &DetectionResult) -> impl Iterator<Item = String> {
     let (context, q) = (&seen.context, &seen.gathered.quality);
     told([
         (q.duplicates > 0).then(|| {
@@ -123,7 +123,7 @@ fn odd_packets(seen: &Examined) -> impl Iterator<Item = String> {
 }
 
 /// Remarkable connections of which there were too many.
-fn counted_only(seen: &Examined) -> Option<String> {
+fn counted_only(seen: &DetectionResult) -> Option<String> {
     let g = &seen.gathered;
     let left_out = g.left_out.connections();
     (left_out > 0).then(|| {
@@ -138,7 +138,7 @@ fn counted_only(seen: &Examined) -> Option<String> {
 }
 
 /// Counts of connections that the memory limit cost.
-fn memory_limit(seen: &Examined, options: &AnalysisOptions) -> impl IntoIterator<Item = String> {
+fn memory_limit(seen: &DetectionResult, options: &AnalysisOptions) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
     seen.gathered.given_up.text(step, options.memory_limit)
 }

@@ -8,19 +8,19 @@ use super::Error;
 use super::decode::RangeReport;
 use super::joined::TraceRequest;
 use super::rows::{RowKind, RowReader, unpack};
-use crate::capture::extent::{Chain, InputRange, common_silences, join};
-use crate::capture::{Silence, Silences, Status};
+use crate::capture::range::{InputRange, RangeChain, common_silences, join};
+use crate::capture::{InputStatus, Silence, Silences};
 use crate::decode::segment::PacketId;
-use crate::engine::batch::Totals;
+use crate::engine::batch::PacketTotals;
 use crate::engine::stages::{self, EndedShard};
-use crate::engine::{self, Analysis, AnalysisOptions, Examination};
+use crate::engine::{self, Analysis, AnalysisOptions, StreamAnalysis};
 use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
 use crate::pair::clock::ClockOffset;
 use crate::pair::join::{self, Join};
 use crate::pair::points::Points;
-use crate::pair::trace::{OfPoint, Request, Traced};
+use crate::pair::trace::{PointTraces, Request, Traced};
 use crate::redact::source::leave_out_names;
 
 /// Whether names are left out of a report.
@@ -33,7 +33,7 @@ pub enum ReportNames {
 }
 
 /// The status of the captures, and the times in which none of them had a packet.
-type InputResults = (Vec<Status>, Vec<Silence>);
+type InputResults = (Vec<InputStatus>, Vec<Silence>);
 
 /// The results of one capture point.
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl PointResults {
         (options, names): (&AnalysisOptions, ReportNames),
         captures: usize,
         clock: Option<ClockOffset>,
-    ) -> Result<Examination, Error> {
+    ) -> Result<StreamAnalysis, Error> {
         self.check(name)?;
         let (mut totals, (statuses, mut silences)) = self.inputs(names, captures)?;
         if let Some(clock) = clock {
@@ -130,13 +130,13 @@ impl PointResults {
     }
 
     /// The counts, and the status of each of the `captures`; captures of other points have none.
-    fn inputs(&self, names: ReportNames, captures: usize) -> Result<(Totals, InputResults), Error> {
+    fn inputs(&self, names: ReportNames, captures: usize) -> Result<(PacketTotals, InputResults), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &RangeReport)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));
         }
-        let mut totals = Totals::default();
-        let (mut statuses, mut silences) = (Vec::<Status>::new(), Vec::<Silences>::new());
+        let mut totals = PacketTotals::default();
+        let (mut statuses, mut silences) = (Vec::<InputStatus>::new(), Vec::<Silences>::new());
         let mut refused = Vec::new();
         let mut faults = BTreeMap::new();
         let own = by_capture.len();
@@ -144,18 +144,18 @@ impl PointResults {
             let Some((_, first)) = readings.first() else { continue };
             let (path, input) = (first.path.clone(), capture as u16);
             let place = InputRange { path: path.clone(), input, size: first.size, from: 0, until: u64::MAX };
-            let extents: Vec<_> = readings.iter().map(|(_, reading)| reading.extent.clone()).collect();
-            let wrong = |_| Error::WrongGuess { path: path.clone(), from: 0 };
-            let (status, quiet) = join(&place, &extents).map_err(wrong)?;
-            if first.extent.is_refused() {
+            let results: Vec<_> = readings.iter().map(|(_, reading)| reading.result.clone()).collect();
+            let wrong = |_| Error::WrongRangeStart { path: path.clone(), from: 0 };
+            let (status, quiet) = join(&place, &results).map_err(wrong)?;
+            if first.result.is_refused() {
                 refused.extend(status.damage.clone());
             }
-            statuses.resize(statuses.len().max(usize::from(input) + 1), Status::default());
+            statuses.resize(statuses.len().max(usize::from(input) + 1), InputStatus::default());
             statuses[usize::from(input)] = status;
             silences.push(quiet);
-            let mut chain = Chain::default();
+            let mut chain = RangeChain::default();
             for (_, reading) in readings {
-                let Some(before) = chain.follow(&reading.extent.bounds()).map_err(wrong)? else { continue };
+                let Some(before) = chain.follow(&reading.result.bounds()).map_err(wrong)? else { continue };
                 totals.add_behind(&reading.totals, before.packets);
                 let judged = reading.notes.iter().filter_map(|(number, note)| {
                     Some((PacketId::new(input, number + before.packets), comment::read(note)?))
@@ -167,7 +167,7 @@ impl PointResults {
                 }
             }
         }
-        statuses.resize(statuses.len().max(captures), Status::default());
+        statuses.resize(statuses.len().max(captures), InputStatus::default());
         if refused.len() == own {
             return Err(engine::Error::NothingReadable(refused).into());
         }
@@ -192,7 +192,7 @@ impl PointsOfRun {
         from: impl Read,
         options: &AnalysisOptions,
         names: ReportNames,
-    ) -> Result<Vec<Examination>, Error> {
+    ) -> Result<Vec<StreamAnalysis>, Error> {
         let mut known = read(from)?;
         let own: Vec<Option<PointResults>> =
             (0..self.0.count()).map(|point| known.remove(self.name(point))).collect();
@@ -262,7 +262,7 @@ impl PointsOfRun {
         })?
     }
 
-    fn traced(&self, from: impl Read, request: &Request) -> Result<Vec<OfPoint>, Error> {
+    fn traced(&self, from: impl Read, request: &Request) -> Result<Vec<PointTraces>, Error> {
         let mut rows = RowReader::new("assemble", from)?;
         let mut parts: BTreeMap<Arc<str>, BTreeMap<i32, Traced>> = BTreeMap::new();
         while let Some(row) = rows.next_row()? {

@@ -15,10 +15,10 @@ use super::rows::{ALL, FleetRow, RowKind, RowWriter, pack};
 use super::segments::{self, MOST, Ordered};
 use super::sketch::{Handshakes, Openings};
 use crate::capture::Block;
-use crate::capture::extent::{self, HEAD, InputRange, RangeReader};
+use crate::capture::range::{self, HEAD, InputRange, RangeReader};
 use crate::decode::segment::{Flags, Segment};
 use crate::engine::AnalysisOptions;
-use crate::engine::batch::{Batch, Filter, Totals};
+use crate::engine::batch::{Batch, Filter, PacketTotals};
 use crate::engine::stages;
 use crate::flow::tracker::SHARDS;
 use crate::redact::Rewriter;
@@ -27,7 +27,7 @@ use crate::time::{Span, Timestamp};
 
 /// Which segments are handed on.
 #[derive(Clone, Copy, Debug)]
-pub enum Keep<'c> {
+pub enum SegmentScope<'c> {
     /// Those that are wanted.
     Wanted,
     /// All, for points are joined. Whether a packet is wanted for its time is known only with their clocks. Without these
@@ -43,9 +43,9 @@ pub struct RangeReport {
     /// Its size, bytes.
     pub size: Option<u64>,
     /// What the reader knows.
-    pub extent: extent::RangeResult,
+    pub result: range::RangeResult,
     /// The counts.
-    pub totals: Totals,
+    pub totals: PacketTotals,
     /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
     pub notes: Vec<(u64, Box<str>)>,
     /// Where packets were rewritten: at which of them that failed, by their numbers within the range.
@@ -64,15 +64,15 @@ pub fn run(
     to: impl Write,
     options: &AnalysisOptions,
     rewriter: Option<Rewriter>,
-    keep: Keep<'_>,
+    keep: SegmentScope<'_>,
 ) -> Result<(), Error> {
     let mut rewriter = rewriter.map(BlockRewriter::new);
     let mut ranges = Ranges::new(from)?;
     let mut rows = RowWriter::new(to)?;
     while let Some(range) = ranges.next_range()? {
         let of_point = match keep {
-            Keep::Wanted => Decoding { counted: stages::filter(options), ..Decoding::default() },
-            Keep::All(clocks) => Decoding::of_all(options, clocks, &range.point),
+            SegmentScope::Wanted => Decoding { counted: stages::filter(options), ..Decoding::default() },
+            SegmentScope::All(clocks) => Decoding::of_all(options, clocks, &range.point),
         };
         let (head, bytes) = match &range.file {
             Some(file) => in_file(file, &range.place)?,
@@ -148,16 +148,16 @@ fn decode(
     let mut sorted = Sorted::new(range);
     let (every, mut unfiltered) = (Filter::default(), Batch::default());
     let mut refused = None;
-    let mut totals = Totals::default();
+    let mut totals = PacketTotals::default();
     let mut notes = Vec::new();
-    let extent = match RangeReader::open(place, head, bytes) {
-        Ok(mut extent) => {
+    let result = match RangeReader::open(place, head, bytes) {
+        Ok(mut reader) => {
             let (mut raw, mut block) = (Block::default(), Block::default());
             let (mut batch, mut clock) = (Batch::default(), LatestTime::default());
             let mut next_block = |block: &mut Block| match &mut rewriter {
-                None => extent.next_block(block),
+                None => reader.next_block(block),
                 Some(rewriter) => {
-                    let more = extent.next_block(&mut raw);
+                    let more = reader.next_block(&mut raw);
                     rewriter.rewrite(&raw, block);
                     more
                 }
@@ -175,16 +175,16 @@ fn decode(
                 unfiltered.clear();
             }
             totals.add(&batch);
-            extent.close().map_err(Error::Unreadable)?
+            reader.close().map_err(Error::Unreadable)?
         }
         Err(error) if place.from > 0 => return Err(Error::Unreadable(error.to_string())),
         Err(error) => {
             refused = Some(error.to_string());
-            extent::RangeResult::refused(&place.path, &error)
+            range::RangeResult::refused(&place.path, &error)
         }
     };
     let outline = RangeOutline {
-        bounds: extent.bounds(),
+        bounds: result.bounds(),
         last: totals.last,
         closes: sorted.closes,
         path: place.path.clone(),
@@ -201,7 +201,7 @@ fn decode(
         rows.write(sorted.row((OF_HANDSHAKES + shard) as i32, RowKind::Handshakes, 0, body))?;
     }
     let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
-    let reading = RangeReport { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
+    let reading = RangeReport { path: place.path.clone(), size: place.size, result, totals, notes, faults };
     rows.write(sorted.row(ALL, RowKind::Reading, 0, pack(&reading)?))
 }
 

@@ -26,7 +26,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_schema::{DataType, Schema};
 
 use super::{Error, stream};
-use crate::capture::extent::InputRange;
+use crate::capture::range::InputRange;
 
 /// The columns.
 pub fn schema() -> Arc<Schema> {

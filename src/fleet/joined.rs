@@ -49,7 +49,7 @@ pub struct TraceRequest {
 }
 
 /// What belongs to a run as a whole.
-pub trait OfRun: Serialize + DeserializeOwned {
+pub trait RunRow: Serialize + DeserializeOwned {
     /// Of which kind its row is.
     const KIND: RowKind;
 
@@ -76,14 +76,14 @@ pub trait OfRun: Serialize + DeserializeOwned {
     }
 }
 
-impl OfRun for Clocks {
+impl RunRow for Clocks {
     const KIND: RowKind = RowKind::Clocks;
 }
 
-impl OfRun for Points {
+impl RunRow for Points {
     const KIND: RowKind = RowKind::Points;
 }
 
-impl OfRun for TraceRequest {
+impl RunRow for TraceRequest {
     const KIND: RowKind = RowKind::Request;
 }

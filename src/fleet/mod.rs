@@ -60,7 +60,7 @@ pub enum Error {
     Arrow(#[from] ArrowError),
     /// A range of a file was read from a place where no record begins.
     #[error("{path}: the range at byte {from} was read from a wrong place; read this file in one piece")]
-    WrongGuess {
+    WrongRangeStart {
         /// The file.
         path: String,
         /// Where the range begins.

@@ -10,7 +10,7 @@ use super::outline::RangeOutline;
 use super::rows::{FleetRow, RowKind, RowReader, unpack};
 use super::segments::{self, Ordered};
 use super::spool::{Spool, SpooledBody};
-use crate::capture::extent::{Chain, RangeOffset};
+use crate::capture::range::{RangeChain, RangeOffset};
 use crate::decode::segment::Segment;
 use crate::time::Timestamp;
 
@@ -93,7 +93,7 @@ impl Part {
 
 /// What all ranges of a point and shard say together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Whole {
+pub(super) struct ShardSummary {
     /// A connection was closed.
     pub(super) closes: bool,
     /// The latest time of a packet that was wanted.
@@ -103,16 +103,16 @@ pub(super) struct Whole {
 }
 
 /// What comes before each range that counts, and what these say together.
-type Followed = (BTreeMap<(i32, i64), RangeOffset>, Whole);
+type Followed = (BTreeMap<(i32, i64), RangeOffset>, ShardSummary);
 
 /// Finds out which ranges count.
 pub(super) fn follow(outlines: &BTreeMap<(i32, i64), RangeOutline>) -> Result<Followed, Error> {
-    let mut chains: BTreeMap<i32, Chain> = BTreeMap::new();
+    let mut chains: BTreeMap<i32, RangeChain> = BTreeMap::new();
     let mut before = BTreeMap::new();
-    let mut whole = Whole { closes: false, last: None, captures: 0 };
+    let mut whole = ShardSummary { closes: false, last: None, captures: 0 };
     for (&(capture, begin), outline) in outlines {
         let guess = chains.entry(capture).or_default().follow(&outline.bounds);
-        let wrong = |_| Error::WrongGuess { path: outline.path.clone(), from: begin.cast_unsigned() };
+        let wrong = |_| Error::WrongRangeStart { path: outline.path.clone(), from: begin.cast_unsigned() };
         if let Some(place) = guess.map_err(wrong)? {
             before.insert((capture, begin), place);
             whole.closes |= outline.closes;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::extent::RangeBounds;
+use crate::capture::range::RangeBounds;
 use crate::time::Timestamp;
 
 /// Where a range lies among the others of its point: every shard must know that of all of them.

@@ -61,7 +61,8 @@ fn net() -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::FixedSizeBinary(12)))
 }
 
-fn schema(numbers: &[ArrayRef], has_latest: bool) -> Arc<Schema> {
+/// The columns of every batch.
+fn fields(numbers: &[ArrayRef]) -> Vec<Field> {
     let mut fields = vec![
         Field::new("time", DataType::Int64, false),
         Field::new("number", DataType::UInt32, false),
@@ -72,10 +73,7 @@ fn schema(numbers: &[ArrayRef], has_latest: bool) -> Arc<Schema> {
     ];
     let typed = |(name, column): (&&str, &ArrayRef)| Field::new(*name, column.data_type().clone(), false);
     fields.extend(NUMBERS.iter().zip(numbers).map(typed));
-    if has_latest {
-        fields.push(Field::new("latest", DataType::Int64, false));
-    }
-    Arc::new(Schema::new(fields))
+    fields
 }
 
 /// The networks of some addresses, and which of them each has.
@@ -217,7 +215,7 @@ impl Builder {
             ttl,
             tos,
         ];
-        let schema = schema(&numbers, has_latest);
+        let mut fields = fields(&numbers);
         let [src, dst] = hosts.map(column::<UInt32Type>);
         let [mut src_nets, mut dst_nets] = nets;
         let mut columns = vec![
@@ -230,8 +228,10 @@ impl Builder {
         ];
         columns.extend(numbers);
         if has_latest {
+            fields.push(Field::new("latest", DataType::Int64, false));
             columns.push(column::<Int64Type>(latest));
         }
+        let schema = Arc::new(Schema::new(fields));
         let mut body = Vec::with_capacity(count * 72 + 4096);
         let mut stream = StreamWriter::try_new(&mut body, &schema)?;
         stream.write(&RecordBatch::try_new(schema, columns)?)?;

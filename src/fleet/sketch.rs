@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::joined::{Clocks, OfRun};
+use super::joined::{Clocks, RunRow};
 use super::order::InOrder;
 use super::outline::RangeOutline;
 use super::rows::{ALL, FleetRow, RowKind, RowReader, RowWriter, pack, unpack};

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use super::Error;
 use super::assemble::{PointsOfRun, ReportNames};
-use super::joined::{OfRun, TraceRequest};
+use super::joined::{RunRow, TraceRequest};
 use super::order::Parts;
 use super::rows::{FleetRow, RowKind, RowWriter, pack};
 use crate::engine::AnalysisOptions;

@@ -14,7 +14,7 @@ use super::spool::Spool;
 use crate::decode::segment::Segment;
 use crate::engine::AnalysisOptions;
 use crate::engine::batch::Filter;
-use crate::engine::stages::{self, Memory, Tracking};
+use crate::engine::stages::{self, ServerMemory, Tracking};
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::SHARDS;
 use crate::history::host_pairs::HostPair;
@@ -103,7 +103,7 @@ fn track(
     out: &mut RowWriter<impl Write>,
 ) -> Result<(), Error> {
     let (_, whole) = follow(&part.outlines)?;
-    let memory = if whole.closes { Memory::Possible } else { Memory::None };
+    let memory = if whole.closes { ServerMemory::Possible } else { ServerMemory::None };
     let kept = (tables == Tables::Made).then(table::SharedBuffer::default);
     let table = kept.as_ref().map(|kept| Table::in_memory(&point, kept));
     // Points that are joined have several captures together.

@@ -12,7 +12,8 @@ mod stream;
 
 use crate::decode::segment::{Flags, Segment, Traits};
 use crate::flow::facts::{
-    BothEnds, ConnectionFacts, IcmpError, PacketRef, Previous, Role, Roles, SegmentKind, Side, Trigger,
+    BothEnds, ConnectionFacts, IcmpError, PacketRef, PreviousIncarnation, ResetTrigger, Role, Roles,
+    SegmentKind, Side,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -45,7 +46,7 @@ pub struct Connection {
     /// Which end of the key the client is.
     client_is: Direction,
     recent: BothEnds<RecentCopies>,
-    /// The last segment of each end, for [`Trigger`].
+    /// The last segment of each end, for [`ResetTrigger`].
     latest: BothEnds<Latest>,
     /// When the highest byte of each end was first sent.
     sent_at: BothEnds<Timestamp>,
@@ -58,7 +59,12 @@ pub struct Connection {
 
 impl Connection {
     /// Begins with the first segment seen of a four-tuple.
-    pub fn begin(key: FlowKey, from: Direction, s: &Segment, previous: Option<Previous>) -> Connection {
+    pub fn begin(
+        key: FlowKey,
+        from: Direction,
+        s: &Segment,
+        previous: Option<PreviousIncarnation>,
+    ) -> Connection {
         let (client_is, roles) = if s.flags.has(Flags::SYN | Flags::ACK) {
             (from.reverse(), Roles::BySynAck)
         } else if s.flags.has(Flags::SYN) {
@@ -130,9 +136,9 @@ impl Connection {
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
-    pub fn as_previous(&self) -> Previous {
+    pub fn as_previous(&self) -> PreviousIncarnation {
         let f = &self.facts;
-        Previous {
+        PreviousIncarnation {
             last: f.last,
             client_next: f.c.next,
             server_next: f.s.next,
@@ -229,10 +235,10 @@ impl Connection {
     }
 
     /// The last segment of the end `role`.
-    fn latest_of(&self, role: Role) -> Option<Trigger> {
+    fn latest_of(&self, role: Role) -> Option<ResetTrigger> {
         let side = self.facts.side(role);
         let Latest { what, ack, tos } = *self.latest.of(role);
-        (side.segments > 0).then_some(Trigger { at: side.last, what, ack, tos })
+        (side.segments > 0).then_some(ResetTrigger { at: side.last, what, ack, tos })
     }
 
     /// An ICMP error quotes a segment that `role` sent.

@@ -15,10 +15,10 @@ use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
 pub use packet::{PacketRef, SegmentKind};
-pub use reset::{Reset, SegmentProfile, Trigger};
-pub use sent::{Offer, Repeats, Transmission, is_later_wait};
+pub use reset::{Reset, ResetTrigger, SegmentProfile};
+pub use sent::{SynOffer, Transmission, Transmissions, is_later_wait};
 pub(super) use sent::{another_way, push_exactly};
-pub use side::{Flight, Healed, Probing, Repeating, Side, ZeroWindow};
+pub use side::{Flight, KeepaliveProbing, OngoingRetransmission, RecoveredLosses, Side, ZeroWindow};
 
 /// Who a segment comes from, once roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -168,7 +168,7 @@ pub struct ServerProgress {
 /// Client segments after its final ACK that the server gave no sign of having received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Unanswered {
+pub struct UnansweredSegments {
     /// Payload or FIN sent again, capture duplicates not counted.
     pub retransmits: u16,
     /// First of them.
@@ -229,7 +229,7 @@ pub struct IcmpError {
 /// The incarnation of the same four-tuple before this one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Previous {
+pub struct PreviousIncarnation {
     /// Its last packet.
     pub last: PacketRef,
     /// The client's SND.NXT at its end.
@@ -288,13 +288,13 @@ pub struct ConnectionFacts {
     /// Facts about the server.
     pub s: Side,
     /// All SYNs of the client.
-    pub syn: Repeats,
+    pub syn: Transmissions,
     /// What the first SYN offered.
-    pub syn_offer: Offer,
+    pub syn_offer: SynOffer,
     /// All SYN-ACKs with the server's initial sequence number.
-    pub syn_ack: Repeats,
+    pub syn_ack: Transmissions,
     /// What the first SYN-ACK offered.
-    pub syn_ack_offer: Offer,
+    pub syn_ack_offer: SynOffer,
     /// Acknowledgment number of the first SYN-ACK.
     pub syn_ack_ack: Seq,
     /// SYN-ACKs with another initial sequence number than the first one's.
@@ -304,7 +304,7 @@ pub struct ConnectionFacts {
     /// The server's first sign of having the connection.
     pub progress: Option<ServerProgress>,
     /// What the client sent in vain before that.
-    pub unanswered: Unanswered,
+    pub unanswered: UnansweredSegments,
     /// A bare ACK in answer to the SYN.
     pub ack_to_syn: Option<Box<AckToSyn>>,
     /// An ICMP error about this connection.
@@ -312,7 +312,7 @@ pub struct ConnectionFacts {
     /// Pauses.
     pub idle: Option<Box<IdlePauses>>,
     /// The incarnation before.
-    pub previous: Option<Box<Previous>>,
+    pub previous: Option<Box<PreviousIncarnation>>,
     /// Copies of packets seen before.
     pub duplicates: u32,
     /// Segments much earlier than the connection's last: a capture joined to itself, ignored.

@@ -15,7 +15,7 @@ use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::compact::time_wait::TimeWaitEntry;
 use crate::flow::connection::Connection;
 use crate::flow::ended::{EndedFlow, Removal};
-use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous};
+use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, PreviousIncarnation};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 use crate::flow::store::evicted::EvictedFlows;
@@ -31,7 +31,7 @@ use events::{note_event, syn};
 pub use pressure::EvictedActivity;
 use pressure::EvictedMatch;
 pub(super) use waits::due;
-use waits::{Checks, OVER, ScheduledCheck, Wait, is_within_shortest_wait};
+use waits::{CheckQueues, OVER, ScheduledCheck, WaitKind, is_within_shortest_wait};
 
 /// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
 const MANY: usize = 4_096;
@@ -68,7 +68,7 @@ pub struct Tracker {
     limit: usize,
     /// The same in bytes.
     most_bytes: usize,
-    checks: Checks,
+    checks: CheckQueues,
     /// No check is due before this.
     soonest: Timestamp,
     now: Timestamp,
@@ -108,7 +108,7 @@ impl Tracker {
             more_bytes: 0,
             limit: limit.max(1),
             most_bytes: usize::MAX,
-            checks: Checks::default(),
+            checks: CheckQueues::default(),
             soonest: Timestamp::MAX,
             now: Timestamp::MIN,
             reached: PacketId::default(),
@@ -241,7 +241,7 @@ impl Tracker {
     #[inline(never)]
     fn half_open_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let known = self.half_open.get_mut(place);
-        if known.last().time + Wait::of_half_open(known).span() < s.time {
+        if known.last().time + WaitKind::of_half_open(known).span() < s.time {
             let ending = if known.is_refused() { None } else { Some(Ending::Expired) };
             return self.overdue(at, ending, from, s, sink);
         }
@@ -253,7 +253,7 @@ impl Tracker {
                 let connection = known.first().packet;
                 self.events.push(syn(connection, s));
             } else if known.is_refused() {
-                self.check(at, Wait::Aftermath);
+                self.check(at, WaitKind::Aftermath);
             }
         } else if let Some(clean) = CleanFlow::begin(known, from, s, &mut self.spare) {
             self.remove_half_open(place);
@@ -270,7 +270,9 @@ impl Tracker {
     #[inline(never)]
     fn clean_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let known = self.clean.get_mut(place);
-        if !is_within_shortest_wait(s, known.last()) && known.last() + Wait::of_clean(known).span() < s.time {
+        if !is_within_shortest_wait(s, known.last())
+            && known.last() + WaitKind::of_clean(known).span() < s.time
+        {
             let ending = if known.is_closed() { None } else { Some(Ending::Expired) };
             return self.overdue(at, ending, from, s, sink);
         }
@@ -289,7 +291,7 @@ impl Tracker {
                 });
             }
             if known.is_closed() {
-                self.check(at, Wait::Closing);
+                self.check(at, WaitKind::Closing);
             }
             return;
         }
@@ -347,7 +349,7 @@ impl Tracker {
         ending: Option<Ending>,
         from: Direction,
         s: &Segment,
-        previous: Option<Previous>,
+        previous: Option<PreviousIncarnation>,
         sink: &mut Sink<'_>,
     ) {
         let (key, tag) = (self.heads.key(at), self.heads.get(at).tag);
@@ -421,7 +423,7 @@ impl Tracker {
         key: FlowKey,
         from: Direction,
         s: &Segment,
-        previous: Option<Previous>,
+        previous: Option<PreviousIncarnation>,
         sink: &mut Sink<'_>,
     ) {
         if s.icmp().is_some() {
@@ -439,7 +441,7 @@ impl Tracker {
         let half_open = half_open.filter(|_| !self.always_full);
         let at = self.heads.insert(&key, tag);
         self.index.insert(tag, at);
-        self.check(at, Wait::Handshake);
+        self.check(at, WaitKind::Handshake);
         match half_open {
             Some(half_open) => {
                 self.heads.get_mut(at).body =
@@ -509,7 +511,7 @@ impl Tracker {
 
     /// Gives a connection that has no record, or none any more, a full one. Returns its place.
     fn fill(&mut self, at: At, connection: Connection) -> u32 {
-        let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
+        let closed = connection.facts.closed.is_some().then(|| WaitKind::of(&connection.facts));
         let place = self.full.insert(at, connection);
         self.heads.get_mut(at).body = RecordRef::new(Form::Full, place);
         if let Some(wait) = closed {
@@ -552,7 +554,7 @@ impl Tracker {
         head.body = body;
         // Its checks so far are of a connection that is no more.
         head.generation = head.generation.wrapping_add(1);
-        self.check(at, Wait::Expiry);
+        self.check(at, WaitKind::Expiry);
     }
 
     /// Lets go of a record and of its four-tuple.
@@ -614,7 +616,7 @@ fn record_segment(
     from: Direction,
     s: &Segment,
     events: &mut Vec<PeerEvent>,
-) -> Option<Wait> {
+) -> Option<WaitKind> {
     let was_closed = connection.facts.closed.is_some();
     if !connection.segment(s, from) {
         return None;
@@ -622,7 +624,7 @@ fn record_segment(
     if s.flags.has(Flags::SYN) || connection.facts.s.fin.is_some() {
         note_event(connection, s, from, events);
     }
-    (!was_closed && connection.facts.closed.is_some()).then(|| Wait::of(&connection.facts))
+    (!was_closed && connection.facts.closed.is_some()).then(|| WaitKind::of(&connection.facts))
 }
 
 /// For callers that look at connections while they go on.

@@ -1,7 +1,7 @@
 //! Common features of the SYNs that a listener answered by SYN-ACK: refused and ignored SYNs are compared with them.
 
 use crate::decode::segment::Address;
-use crate::flow::facts::Offer;
+use crate::flow::facts::SynOffer;
 use crate::time::Span;
 
 /// A four-tuple that was used no longer ago than this is used again: boxes on the path remember ended connections for
@@ -24,15 +24,15 @@ pub struct AcceptedSyns {
     /// How many came from a port below 1024.
     pub low_ports: u32,
     /// Options present.
-    pub options: Values<u8>,
+    pub options: DistinctValues<u8>,
     /// Maximum segment size.
-    pub mss: Values<u16>,
+    pub mss: DistinctValues<u16>,
     /// Time to live.
-    pub ttl: Values<u8>,
+    pub ttl: DistinctValues<u8>,
     /// Type of service.
-    pub tos: Values<u8>,
+    pub tos: DistinctValues<u8>,
     /// Time to live of the SYN-ACKs.
-    pub answer_ttl: Values<u8>,
+    pub answer_ttl: DistinctValues<u8>,
     /// A bit for each client's address; several addresses may share one.
     clients: u128,
 }
@@ -40,14 +40,14 @@ pub struct AcceptedSyns {
 /// Different values of a header field.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Values<T> {
+pub struct DistinctValues<T> {
     values: [T; VALUES],
     count: u8,
     /// There were more.
     more: bool,
 }
 
-impl<T: Copy + Ord + Default> Values<T> {
+impl<T: Copy + Ord + Default> DistinctValues<T> {
     /// One more value. Kept in order, so that nothing depends on who came first.
     #[inline]
     pub fn record(&mut self, value: T) {
@@ -57,7 +57,7 @@ impl<T: Copy + Ord + Default> Values<T> {
             return;
         }
         if n == VALUES {
-            *self = Values { more: true, ..Values::default() };
+            *self = DistinctValues { more: true, ..DistinctValues::default() };
             return;
         }
         self.values[n] = value;
@@ -75,7 +75,7 @@ impl<T: Copy + Ord + Default> Values<T> {
         &self.values[..usize::from(self.count)]
     }
 
-    fn merge(&mut self, other: Values<T>) {
+    fn merge(&mut self, other: DistinctValues<T>) {
         if other.more {
             *self = other;
         }
@@ -85,7 +85,13 @@ impl<T: Copy + Ord + Default> Values<T> {
 
 impl AcceptedSyns {
     /// A SYN of `client` that was answered; `again_after` is how long ago its four-tuple was last used.
-    pub fn record(&mut self, client: (Address, u16), syn: &Offer, again_after: Option<Span>, answer_ttl: u8) {
+    pub fn record(
+        &mut self,
+        client: (Address, u16),
+        syn: &SynOffer,
+        again_after: Option<Span>,
+        answer_ttl: u8,
+    ) {
         self.count = self.count.saturating_add(1);
         self.reused += u32::from(again_after.is_some_and(|after| after <= REUSED_WITHIN));
         self.ecn += u32::from(syn.ecn);
@@ -135,7 +141,7 @@ mod tests {
     #[test]
     fn values_do_not_depend_on_their_order() {
         let of = |list: &[u8]| {
-            let mut values = Values::default();
+            let mut values = DistinctValues::default();
             list.iter().for_each(|value| values.record(*value));
             values
         };
@@ -153,7 +159,7 @@ mod tests {
     fn a_client_that_was_answered_is_never_taken_for_one_that_was_not() {
         let mut accepted = AcceptedSyns::default();
         for last in 1..=9 {
-            accepted.record((Address::v4([192, 0, 2, last]), 40_000), &Offer::default(), None, 64);
+            accepted.record((Address::v4([192, 0, 2, last]), 40_000), &SynOffer::default(), None, 64);
         }
         assert!((1..=9).all(|last| !accepted.lacks_client(Address::v4([192, 0, 2, last]))));
         assert!((10..=250).any(|last| accepted.lacks_client(Address::v4([192, 0, 2, last]))));

@@ -6,7 +6,7 @@
 use crate::decode::segment::TcpOptions;
 use crate::flow::compact::clean::{CleanFlow, CleanFlowSummary};
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Repeats, Role, Roles, SegmentKind};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, SegmentKind, SynOffer, Transmissions};
 use crate::flow::key::{FlowKey, Host};
 use crate::flow::outcome::Outcome;
 use crate::history::handshakes::HandshakeSample;
@@ -90,7 +90,7 @@ pub struct SynSummary {
 #[derive(Debug)]
 pub struct AcceptedSyn {
     /// The SYN.
-    pub offer: Offer,
+    pub offer: SynOffer,
     /// How long before it the four-tuple was last in use.
     pub again_after: Option<Span>,
     /// TTL of the SYN-ACK.
@@ -134,7 +134,7 @@ pub enum SynAckTimes<'a> {
     /// Those of a half-open connection.
     HalfOpen(&'a HalfOpen),
     /// Those of a full record.
-    Full(&'a Repeats),
+    Full(&'a Transmissions),
 }
 
 impl SynAckTimes<'_> {

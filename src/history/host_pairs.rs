@@ -38,18 +38,18 @@ impl HostPair {
 /// A map by host pair.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct ByPair<V> {
+pub struct HostPairMap<V> {
     v4: Map<u64, V>,
     others: Map<HostPair, V>,
 }
 
-impl<V> Default for ByPair<V> {
-    fn default() -> ByPair<V> {
-        ByPair { v4: Map::default(), others: Map::default() }
+impl<V> Default for HostPairMap<V> {
+    fn default() -> HostPairMap<V> {
+        HostPairMap { v4: Map::default(), others: Map::default() }
     }
 }
 
-impl<V> ByPair<V> {
+impl<V> HostPairMap<V> {
     /// How many pairs there are.
     pub fn count(&self) -> usize {
         self.v4.len() + self.others.len()
@@ -75,7 +75,7 @@ impl<V> ByPair<V> {
 
     /// Takes over all of `other`, which has other pairs.
     #[cfg(feature = "fleet")]
-    pub fn extend(&mut self, other: ByPair<V>) {
+    pub fn extend(&mut self, other: HostPairMap<V>) {
         self.v4.extend(other.v4);
         self.others.extend(other.others);
     }
@@ -107,7 +107,7 @@ mod tests {
         let hosts = [v4(1), v4(2), v6(1), v6(2)];
         let all: Vec<HostPair> =
             hosts.iter().flat_map(|&client| hosts.map(|server| HostPair { client, server })).collect();
-        let mut map = ByPair::default();
+        let mut map = HostPairMap::default();
         for (n, &pair) in all.iter().enumerate() {
             assert!(map.get(pair).is_none());
             assert_eq!(*map.get_or_insert(pair, n), n);

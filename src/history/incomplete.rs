@@ -23,28 +23,28 @@ pub struct HalfOpenRequest {
     /// SYN-ACKs sent for it, at most 65,535.
     pub syn_acks: u16,
     /// What the SYN looked like.
-    pub look: SynLook,
+    pub look: SynFingerprint,
 }
 
 /// What tells the SYNs of one program from those of many hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct SynLook {
+pub struct SynFingerprint {
     /// Time to live.
     pub ttl: u8,
     /// Without SACK-permitted, window scale and timestamps: every kernel of this century offers one of them.
     pub bare: bool,
 }
 
-impl SynLook {
-    fn new(ttl: u8, options: TcpOptions, traits: Traits) -> SynLook {
+impl SynFingerprint {
+    fn new(ttl: u8, options: TcpOptions, traits: Traits) -> SynFingerprint {
         let usual = TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE | TcpOptions::TIMESTAMPS;
-        SynLook { ttl, bare: !options.any(usual) && !traits.has(Traits::OPTIONS_CUT) }
+        SynFingerprint { ttl, bare: !options.any(usual) && !traits.has(Traits::OPTIONS_CUT) }
     }
 
     /// Of the first SYN of a connection.
-    pub fn of(f: &ConnectionFacts) -> SynLook {
-        SynLook::new(f.syn_offer.ttl, f.syn_offer.options, f.c.traits)
+    pub fn of(f: &ConnectionFacts) -> SynFingerprint {
+        SynFingerprint::new(f.syn_offer.ttl, f.syn_offer.options, f.c.traits)
     }
 }
 
@@ -107,7 +107,7 @@ impl IncompleteHandshake {
             Some(answer) => Interval { from: answer.time, to: h.last().time + patience(syn_acks) },
             None => Interval { from: first.time, to: first.time },
         };
-        let look = SynLook::new(h.ttls().0, h.syn_options(), h.syn_traits());
+        let look = SynFingerprint::new(h.ttls().0, h.syn_options(), h.syn_traits());
         let half_open = HalfOpenRequest {
             syn: first,
             during,
@@ -145,7 +145,7 @@ impl IncompleteHandshake {
             client: f.client,
             syns: 1,
             syn_acks: 0,
-            look: SynLook::of(f),
+            look: SynFingerprint::of(f),
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
         Some(IncompleteHandshake { half_open, stripped, kept: is_kept(f), outcome })
@@ -177,7 +177,7 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpenRequest>
         client: f.client,
         syns: f.syn.count.min(u16::MAX.into()) as u16,
         syn_acks: f.syn_ack.count.min(u16::MAX.into()) as u16,
-        look: SynLook::of(f),
+        look: SynFingerprint::of(f),
     })
 }
 

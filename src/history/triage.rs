@@ -72,7 +72,7 @@ pub struct Triage {
     /// How many incomplete handshakes may be kept.
     most_incomplete: usize,
     /// What cannot be decided before it is known which SYNs are under suspicion, in order.
-    doubtful: Vec<Doubtful>,
+    doubtful: Vec<UndecidedConnection>,
     /// Every connection waits for its turn: those before it must be decided first.
     in_turn: bool,
     settings: UserSettings,
@@ -111,7 +111,7 @@ pub struct Triage {
 /// A connection that [`Triage::resolve`] decides about.
 #[derive(Clone)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-enum Doubtful {
+enum UndecidedConnection {
     /// A lone SYN.
     HalfOpen(IncompleteHandshake, FlowKey, HalfOpen, Removal),
     /// The same with a full record.
@@ -292,7 +292,7 @@ impl Triage {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(handshake) if handshake.half_open.syn_acks == 0 => match suspicion {
                     TwRecycleSuspicion::Unjudged => {
-                        self.doubtful.push(Doubtful::Full(handshake, Box::new(facts.into_owned())))
+                        self.doubtful.push(UndecidedConnection::Full(handshake, Box::new(facts.into_owned())))
                     }
                     TwRecycleSuspicion::Dropped => self.keep(facts, suspicion),
                     TwRecycleSuspicion::Clear => self.keep_incomplete(f.server, handshake),
@@ -344,7 +344,7 @@ impl Triage {
         self.count(&ended, suspicion);
         match suspicion {
             TwRecycleSuspicion::Unjudged if !ended.was_answered => {
-                self.doubtful.push(Doubtful::HalfOpen(handshake, *key, h.clone(), parting))
+                self.doubtful.push(UndecidedConnection::HalfOpen(handshake, *key, h.clone(), parting))
             }
             TwRecycleSuspicion::Dropped if !ended.was_answered => {
                 self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), TwRecycleSuspicion::Dropped)
@@ -370,16 +370,18 @@ impl Triage {
         let suspected = |handshake: &IncompleteHandshake| peers.is_suspect(handshake.half_open.syn.packet);
         for doubtful in std::mem::take(&mut self.doubtful) {
             match doubtful {
-                Doubtful::HalfOpen(handshake, key, h, parting) if suspected(&handshake) => {
+                UndecidedConnection::HalfOpen(handshake, key, h, parting) if suspected(&handshake) => {
                     self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), TwRecycleSuspicion::Dropped);
                 }
-                Doubtful::HalfOpen(handshake, key, h, _) => self.keep_incomplete(h.server(&key), handshake),
-                Doubtful::Full(handshake, f) if suspected(&handshake) => {
+                UndecidedConnection::HalfOpen(handshake, key, h, _) => {
+                    self.keep_incomplete(h.server(&key), handshake)
+                }
+                UndecidedConnection::Full(handshake, f) if suspected(&handshake) => {
                     self.keep(Cow::Owned(*f), TwRecycleSuspicion::Dropped)
                 }
-                Doubtful::Full(handshake, f) => self.keep_incomplete(f.server, handshake),
-                Doubtful::Incomplete(server, handshake) => self.keep_incomplete(server, handshake),
-                Doubtful::Kept(f) => {
+                UndecidedConnection::Full(handshake, f) => self.keep_incomplete(f.server, handshake),
+                UndecidedConnection::Incomplete(server, handshake) => self.keep_incomplete(server, handshake),
+                UndecidedConnection::Kept(f) => {
                     let suspicion = suspicion(Some(peers), f.first.packet);
                     self.keep(Cow::Owned(*f), suspicion);
                 }
@@ -396,7 +398,7 @@ impl Triage {
 
     fn keep_incomplete(&mut self, server: Host, handshake: IncompleteHandshake) {
         if self.in_turn {
-            return self.doubtful.push(Doubtful::Incomplete(server, handshake));
+            return self.doubtful.push(UndecidedConnection::Incomplete(server, handshake));
         }
         if self.incomplete_count < self.most_incomplete {
             let of_listener = self.incomplete.entry(server).or_default();
@@ -418,7 +420,7 @@ impl Triage {
 
     fn keep(&mut self, f: Cow<'_, ConnectionFacts>, suspicion: TwRecycleSuspicion) {
         if self.in_turn {
-            return self.doubtful.push(Doubtful::Kept(Box::new(f.into_owned())));
+            return self.doubtful.push(UndecidedConnection::Kept(Box::new(f.into_owned())));
         }
         let class = TriageClass::of(&f, suspicion);
         let held = self.held.entry(self.grouping.of(class)).or_default();

@@ -17,7 +17,7 @@ use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Map;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
-use crate::history::host_pairs::{ByPair, HostPair};
+use crate::history::host_pairs::{HostPair, HostPairMap};
 use crate::time::Timestamp;
 
 /// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
@@ -72,7 +72,7 @@ pub enum SynFate {
 /// The fate of the SYNs of one host pair.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Tally {
+pub struct SynFateCounts {
     /// SYNs with a fresh record that the rule lets pass.
     pub passing: u32,
     /// SYNs with timestamps that the rule would drop, and that were answered: they speak against the rule.
@@ -87,10 +87,10 @@ pub struct Tally {
     pub dropped_connections: u32,
 }
 
-impl Tally {
+impl SynFateCounts {
     /// Adds up two.
-    pub fn plus(self, other: Tally) -> Tally {
-        Tally {
+    pub fn plus(self, other: SynFateCounts) -> SynFateCounts {
+        SynFateCounts {
             passing: self.passing + other.passing,
             answered_behind: self.answered_behind + other.answered_behind,
             answered_without: self.answered_without + other.answered_without,
@@ -106,12 +106,12 @@ impl Tally {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct TwRecycleModel {
     #[cfg_attr(feature = "fleet", serde(skip))]
-    records: ByPair<PeerTimestamp>,
+    records: HostPairMap<PeerTimestamp>,
     /// SYNs that the rule would drop, by connection.
     suspect: Map<PacketId, (HostPair, Vec<PawsSuspect>)>,
-    tallies: ByPair<Tally>,
+    tallies: HostPairMap<SynFateCounts>,
     /// The same by server address.
-    by_server: Map<Address, Tally>,
+    by_server: Map<Address, SynFateCounts>,
     #[cfg_attr(feature = "fleet", serde(skip))]
     swept: i64,
     /// Pairs that may have a record.
@@ -125,7 +125,7 @@ pub struct TwRecycleModel {
     unfollowed: u64,
     /// The tallies before the last [`TwRecycleModel::forget_before`], by pair and by server.
     #[cfg_attr(feature = "fleet", serde(skip))]
-    earlier: (ByPair<Tally>, Map<Address, Tally>),
+    earlier: (HostPairMap<SynFateCounts>, Map<Address, SynFateCounts>),
 }
 
 impl TwRecycleModel {
@@ -218,7 +218,7 @@ impl TwRecycleModel {
         }
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
         if behind.is_some_and(|behind| behind <= WINDOW) {
-            self.add(pair, Tally { passing: 1, ..Tally::default() });
+            self.add(pair, SynFateCounts { passing: 1, ..SynFateCounts::default() });
             return;
         }
         if self.suspect.len() >= KEPT || !self.has_room(self.suspect.len()) {
@@ -246,7 +246,7 @@ impl TwRecycleModel {
     pub fn record_fate(&mut self, connection: PacketId, fate: SynFate) {
         let Some((pair, syns)) = self.suspect.get(&connection) else { return };
         let pair = *pair;
-        let mut own = Tally::default();
+        let mut own = SynFateCounts::default();
         let mut dropped = false;
         let answered = match fate {
             SynFate::Accepted(syn) => Some(syn),
@@ -272,11 +272,11 @@ impl TwRecycleModel {
     }
 
     /// Counts further SYNs of a pair.
-    fn add(&mut self, pair: HostPair, more: Tally) {
+    fn add(&mut self, pair: HostPair, more: SynFateCounts) {
         let of_server = self.by_server.entry(pair.server).or_default();
         *of_server = of_server.plus(more);
         if self.has_room(self.tallies.count()) || self.tallies.get(pair).is_some() {
-            let tally = self.tallies.get_or_insert(pair, Tally::default());
+            let tally = self.tallies.get_or_insert(pair, SynFateCounts::default());
             *tally = tally.plus(more);
         } else {
             self.unfollowed += 1;
@@ -289,14 +289,14 @@ impl TwRecycleModel {
     }
 
     /// The fate of the SYNs from one host to another.
-    pub fn tally(&self, pair: HostPair) -> Tally {
-        let of = |tallies: &ByPair<Tally>| tallies.get(pair).copied().unwrap_or_default();
+    pub fn tally(&self, pair: HostPair) -> SynFateCounts {
+        let of = |tallies: &HostPairMap<SynFateCounts>| tallies.get(pair).copied().unwrap_or_default();
         of(&self.tallies).plus(of(&self.earlier.0))
     }
 
     /// The fate of the SYNs from all hosts to one server.
-    pub fn server_tally(&self, server: Address) -> Tally {
-        let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
+    pub fn server_tally(&self, server: Address) -> SynFateCounts {
+        let of = |tallies: &Map<Address, SynFateCounts>| tallies.get(&server).copied().unwrap_or_default();
         of(&self.by_server).plus(of(&self.earlier.1))
     }
 
@@ -314,7 +314,7 @@ impl TwRecycleModel {
 
     /// No more events come: frees the records of the servers, and keeps the fate of the SYNs.
     pub fn close(&mut self) {
-        self.records = ByPair::default();
+        self.records = HostPairMap::default();
     }
 
     /// Forgets counts from before the last call of this, and SYNs under suspicion from before `before`: for a stream

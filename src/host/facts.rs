@@ -29,7 +29,7 @@ pub struct HostFacts {
 
 /// Two snapshots that have no difference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum SnapshotMismatch {
     /// No snapshot was given.
     #[error("no snapshot")]
     None,
@@ -64,9 +64,9 @@ impl HostFacts {
     ///
     /// # Errors
     /// When they are not of the same host, boot and namespace. What one of them does not say is no contradiction.
-    pub fn new(mut snapshots: Vec<Snapshot>) -> Result<HostFacts, Mismatch> {
+    pub fn new(mut snapshots: Vec<Snapshot>) -> Result<HostFacts, SnapshotMismatch> {
         snapshots.sort_by_key(|s| s.time);
-        let after = snapshots.pop().ok_or(Mismatch::None)?;
+        let after = snapshots.pop().ok_or(SnapshotMismatch::None)?;
         let Some(before) = (!snapshots.is_empty()).then(|| snapshots.swap_remove(0)) else {
             return Ok(HostFacts { before: None, after, queues: Arc::default() });
         };
@@ -80,9 +80,9 @@ impl HostFacts {
                 && b != a
             {
                 return Err(if what == "boot" {
-                    Mismatch::Rebooted { before: before.time, after: after.time }
+                    SnapshotMismatch::Rebooted { before: before.time, after: after.time }
                 } else {
-                    Mismatch::Another { what, before: b.clone(), after: a.clone() }
+                    SnapshotMismatch::Another { what, before: b.clone(), after: a.clone() }
                 });
             }
         }
@@ -308,9 +308,9 @@ mod tests {
         let host = other(|s| s.hostname = Some("web2".to_owned())).unwrap_err().to_string();
         assert!(host.contains("same host: web1 and web2"), "{host}");
         let boot = other(|s| s.boot_id = Some("b".to_owned())).unwrap_err();
-        assert!(matches!(boot, Mismatch::Rebooted { .. }), "{boot}");
+        assert!(matches!(boot, SnapshotMismatch::Rebooted { .. }), "{boot}");
         other(|s| s.boot_id = None).unwrap();
-        assert_eq!(HostFacts::new(Vec::new()), Err(Mismatch::None));
+        assert_eq!(HostFacts::new(Vec::new()), Err(SnapshotMismatch::None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The process that holds a listening socket; of several the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct SocketOwner {
     /// Its number.
     pub pid: u32,
     /// Its name, at most 15 characters.
@@ -17,19 +17,19 @@ pub struct Holder {
     pub state: char,
 }
 
-impl Holder {
-    fn read(proc: &Path, pid: u32) -> Option<Holder> {
+impl SocketOwner {
+    fn read(proc: &Path, pid: u32) -> Option<SocketOwner> {
         let folder = proc.join(pid.to_string());
         let (name, state) = name_and_state(&fs::read_to_string(folder.join("stat")).ok()?)?;
         let unit = fs::read_to_string(folder.join("cgroup")).ok().and_then(|text| unit(&text));
-        Some(Holder { pid, name, unit, state })
+        Some(SocketOwner { pid, name, unit, state })
     }
 
     /// The same process now; `None` if it has ended.
-    pub fn renew(&self, proc: &Path) -> Option<Holder> {
+    pub fn renew(&self, proc: &Path) -> Option<SocketOwner> {
         let stat = fs::read_to_string(proc.join(self.pid.to_string()).join("stat")).ok()?;
         let (name, state) = name_and_state(&stat)?;
-        (name == self.name).then(|| Holder { state, ..self.clone() })
+        (name == self.name).then(|| SocketOwner { state, ..self.clone() })
     }
 
     /// `nginx, pid 812, nginx.service`; says so if it does not run.
@@ -62,7 +62,7 @@ fn unit(cgroup: &str) -> Option<String> {
 }
 
 /// Who holds the sockets, by inode: of the processes that this one may look at.
-pub fn holders(proc: &Path) -> BTreeMap<u64, Holder> {
+pub fn holders(proc: &Path) -> BTreeMap<u64, SocketOwner> {
     let mut found = BTreeMap::new();
     let numbers = fs::read_dir(proc).into_iter().flatten().flatten();
     let mut pids: Vec<u32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -76,7 +76,7 @@ pub fn holders(proc: &Path) -> BTreeMap<u64, Holder> {
                 .and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             let Some(inode) = inode else { continue };
             if holder.is_none() {
-                holder = Holder::read(proc, pid);
+                holder = SocketOwner::read(proc, pid);
             }
             if let Some(holder) = &holder {
                 found.entry(inode).or_insert_with(|| holder.clone());

@@ -19,7 +19,7 @@ pub const SCHEMA: &str = "synscope.recording/1";
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Begin {
+pub struct RecordingStart {
     /// Always `synscope.recording/1`.
     pub schema: String,
     /// What the kernel was asked about single packets, or why it was not.
@@ -133,7 +133,8 @@ impl Recording {
     pub fn read(mut input: impl BufRead, is_verdict: impl Fn(&str) -> bool) -> Result<Recording, String> {
         let mut line = String::new();
         input.read_line(&mut line).map_err(|error| error.to_string())?;
-        let begin: Begin = serde_json::from_str(&line).map_err(|error| format!("line 1: {error}"))?;
+        let begin: RecordingStart =
+            serde_json::from_str(&line).map_err(|error| format!("line 1: {error}"))?;
         if begin.schema != SCHEMA {
             return Err(format!("it holds {}, not {SCHEMA}", begin.schema));
         }
@@ -208,7 +209,8 @@ mod tests {
     }
 
     fn lines(all: &[Snapshot]) -> Vec<String> {
-        let begin = Begin { schema: SCHEMA.to_owned(), kernel: String::new(), snapshot: all[0].clone() };
+        let begin =
+            RecordingStart { schema: SCHEMA.to_owned(), kernel: String::new(), snapshot: all[0].clone() };
         let mut lines = vec![serde_json::to_string(&begin).unwrap()];
         for pair in all.windows(2) {
             lines.push(serde_json::to_string(&RecordingChange::between(&pair[0], &pair[1], 0)).unwrap());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::addresses;
 use super::counters::{self, Counters};
 use super::listeners::{self, ListenSocket, SocketStates};
-use super::process::Holder;
+use super::process::SocketOwner;
 #[cfg(target_os = "linux")]
 use super::sock_diag::{self, TimeWait};
 use super::sysctl::{self, Sysctls};
@@ -64,7 +64,7 @@ pub struct Snapshot {
     pub states: Option<Arc<BTreeMap<SocketAddr, SocketStates>>>,
     /// Who holds the listening sockets, by inode, as far as that may be seen; not part of the document.
     #[serde(skip)]
-    pub holders: Arc<BTreeMap<u64, Holder>>,
+    pub holders: Arc<BTreeMap<u64, SocketOwner>>,
 }
 
 impl Snapshot {

@@ -22,9 +22,9 @@ use crate::capture::steady::SteadyClock;
 use crate::fault;
 use crate::host::Snapshot;
 use crate::host::listeners::SocketStates;
-use crate::host::process::{self, Holder};
+use crate::host::process::{self, SocketOwner};
 pub use crate::host::rights::{drop_rights, keep_capture_right};
-use crate::live::witness::Witness;
+use crate::live::witness::HostSource;
 use crate::time::Timestamp;
 
 /// How often settings and addresses are read; counters and listeners are each time.
@@ -290,7 +290,7 @@ impl States {
 
 /// Who holds the listening sockets: looked for in a thread of its own, since a machine may have very many processes.
 struct Holders {
-    known: Arc<Mutex<Arc<BTreeMap<u64, Holder>>>>,
+    known: Arc<Mutex<Arc<BTreeMap<u64, SocketOwner>>>>,
     /// Ends the thread when it is dropped.
     _goes_on: Sender<()>,
 }
@@ -298,7 +298,7 @@ struct Holders {
 impl Holders {
     /// Looks for them once with the rights that there are, and then again and again without.
     fn start() -> io::Result<Holders> {
-        let known: Arc<Mutex<Arc<BTreeMap<u64, Holder>>>> = Arc::default();
+        let known: Arc<Mutex<Arc<BTreeMap<u64, SocketOwner>>>> = Arc::default();
         let (goes_on, ended) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel::<()>();
         let shared = Arc::clone(&known);
@@ -316,7 +316,7 @@ impl Holders {
             let mut round = 0_u32;
             while ended.recv_timeout(HOLDERS) == Err(RecvTimeoutError::Timeout) {
                 round += 1;
-                let mut now: BTreeMap<u64, Holder> =
+                let mut now: BTreeMap<u64, SocketOwner> =
                     found.iter().filter_map(|(inode, holder)| Some((*inode, holder.renew(proc)?))).collect();
                 if round.is_multiple_of(ALL_PROCESSES) {
                     process::holders(proc).into_iter().for_each(|(inode, holder)| {
@@ -331,12 +331,12 @@ impl Holders {
         Ok(Holders { known, _goes_on: goes_on })
     }
 
-    fn known(&self) -> Arc<BTreeMap<u64, Holder>> {
+    fn known(&self) -> Arc<BTreeMap<u64, SocketOwner>> {
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Witness for Kernel {
+impl HostSource for Kernel {
     fn look(&mut self, _: Timestamp) -> Option<Snapshot> {
         self.first.take().or_else(|| self.ask(Question::Now))
     }

@@ -27,9 +27,9 @@ struct IncidentCourse {
 
 /// The course of each open incident, by id.
 #[derive(Default)]
-pub(super) struct Courses(BTreeMap<String, IncidentCourse>);
+pub(super) struct IncidentCourses(BTreeMap<String, IncidentCourse>);
 
-impl Courses {
+impl IncidentCourses {
     /// Brings the open incidents up to date; gives those whose phase has changed as the kernel sees it.
     pub(super) fn follow(
         &mut self,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::capture::Block;
 use crate::capture::feed::{Feed, FeedResult};
 use crate::capture::steady::SteadyClock;
+use crate::detect::capture_state::CaptureState;
 use crate::engine::Analysis;
-use crate::engine::rolling::Moment;
 use crate::fault::{self, Fault};
 use crate::live::delay::Delay;
 use crate::live::event::LiveEvent;
@@ -237,7 +237,7 @@ impl WatchRun<'_> {
             match wanted() {
                 RunRequest::Nothing => {}
                 RunRequest::Report => {
-                    let (mut events, outcome) = self.watch.report(Moment::Between);
+                    let (mut events, outcome) = self.watch.report(CaptureState::Running);
                     if let Err(error) = report(&outcome) {
                         let at = self.watch.state().at;
                         self.watch.warn(
@@ -330,7 +330,7 @@ impl WatchRun<'_> {
     fn end(mut self, mut news: Vec<LiveEvent>, mut delay: Delay, mut failed: Option<io::Error>) -> Ended {
         // The last packets may have come after the last tick.
         news.extend(self.tick(self.feed.clock()));
-        let (more, mut outcome) = self.watch.report(Moment::Last);
+        let (more, mut outcome) = self.watch.report(CaptureState::Ended);
         self.tell(news, &mut failed);
         self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::phase::Phase;
-use super::state::{InterfaceState, ListenerState, QueueSample, WatchSecond, WatchState, Watched};
+use super::state::{InterfaceState, ListenerState, QueueSample, WatchSecond, WatchState, WatchedIncident};
 use crate::host::listeners::SocketStates;
 use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
@@ -97,12 +97,12 @@ pub(crate) fn quiet() -> WatchState {
 }
 
 /// The incidents of `report`, as they are watched.
-fn watched(report: &Report) -> Vec<Watched> {
+fn watched(report: &Report) -> Vec<WatchedIncident> {
     let incidents = report.incidents.iter().enumerate();
     incidents
         .map(|(n, incident)| {
             let of = |finding: &&Finding| incident.findings.contains(&finding.id);
-            Watched {
+            WatchedIncident {
                 incident: incident.clone(),
                 open: n % 3 != 2,
                 phase: if n % 3 == 2 { Phase::Over } else { Phase::Growing },
@@ -160,7 +160,7 @@ pub(crate) fn mixture() -> WatchState {
         report.incidents.iter_mut().for_each(|incident| incident.id.push_str(&format!("-{n}")));
         state.incidents.extend(watched(report));
     }
-    let more: Vec<Watched> = (0..20)
+    let more: Vec<WatchedIncident> = (0..20)
         .map(|n| {
             let mut copy = state.incidents[n % state.incidents.len()].clone();
             copy.incident.id = format!("{}-again-{n}", copy.incident.id);

@@ -11,14 +11,14 @@ use self::refusals::{Refusals, SocketDrops, drop_counts};
 
 use crate::decode::segment::Address;
 use crate::detect::FoundDraft;
-use crate::detect::context::{CaptureContext, Refusing};
+use crate::detect::context::{CaptureContext, RefusalInterval};
 use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::queue_history::AROUND;
 use crate::flow::facts::PacketRef;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
-use crate::host::process::Holder;
+use crate::host::process::SocketOwner;
 use crate::live::state::{ListenerState, QueueSample};
 use crate::model::{Kind, QueueHistory, QueueLengths};
 use crate::time::{Span, Timestamp};
@@ -51,7 +51,7 @@ pub struct ListenSockets {
     /// Sockets by state, by the address of the listener.
     states: BTreeMap<SocketAddr, SocketStates>,
     /// Backlogs of sockets that have refused something, and when; the oldest first.
-    refusing: VecDeque<Refusing>,
+    refusing: VecDeque<RefusalInterval>,
     /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
     opened: RecentSeconds<u64>,
 }
@@ -95,7 +95,7 @@ struct KnownSocket {
     /// Its length at the end of the last seconds.
     lengths: RecentSeconds<u32>,
     /// Who holds it, if that may be seen.
-    holder: Option<Holder>,
+    holder: Option<SocketOwner>,
 }
 
 /// Since when a socket is there.
@@ -201,7 +201,7 @@ impl ListenSockets {
     }
 
     /// Backlogs of sockets that have refused something, from when to when.
-    pub fn refusing(&self) -> Vec<Refusing> {
+    pub fn refusing(&self) -> Vec<RefusalInterval> {
         self.refusing.iter().copied().collect()
     }
 
@@ -525,16 +525,16 @@ impl KnownSocket {
             refused: self.dropped_now(),
             refused_since: self.run.as_ref().map(|run| run.from),
             history: self.queue.iter().copied().collect(),
-            holder: self.holder.as_ref().map(Holder::describe),
+            holder: self.holder.as_ref().map(SocketOwner::describe),
             ..ListenerState::at(self.socket.address)
         }
     }
 }
 
 /// Notes the backlog of a socket that refuses something: a stretch of its own after [`APART`], or with another backlog.
-fn note_refusing(all: &mut VecDeque<Refusing>, socket: &ListenSocket, during: (Timestamp, Timestamp)) {
+fn note_refusing(all: &mut VecDeque<RefusalInterval>, socket: &ListenSocket, during: (Timestamp, Timestamp)) {
     let Some(backlog) = socket.backlog else { return };
-    let alike = |one: &&mut Refusing| (one.0, one.1) == (socket.address, backlog);
+    let alike = |one: &&mut RefusalInterval| (one.0, one.1) == (socket.address, backlog);
     match all.iter_mut().rev().find(alike).filter(|one| during.0 - one.2.1 < APART) {
         Some((.., known)) => known.1 = during.1,
         None => all.push_back((socket.address, backlog, during)),

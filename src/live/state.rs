@@ -58,7 +58,7 @@ pub struct WatchState {
     /// Listeners of the namespace, and servers seen on the wire only; in order of address.
     pub listeners: Vec<ListenerState>,
     /// Incidents, open ones first, then those that have closed, the latest first. Bounded.
-    pub incidents: Vec<Watched>,
+    pub incidents: Vec<WatchedIncident>,
     /// How much each counter of the kernel rose since the beginning, as `nstat` names them. Absent: unknown.
     pub counters: BTreeMap<String, u64>,
     /// How far the analysis is behind the newest packet.
@@ -162,7 +162,7 @@ pub struct QueueSample {
 
 /// An incident as it is watched.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Watched {
+pub struct WatchedIncident {
     /// As the report has it, up to now.
     pub incident: Incident,
     /// Whether it may still go on.

@@ -16,19 +16,20 @@ use self::live_state::{PacketCount, full_queues, status, watched};
 pub use self::step::WatchStep;
 
 use crate::capture::feed::Interface;
-use crate::capture::{Block, Packet, Silence, Status};
+use crate::capture::{Block, InputStatus, Packet, Silence};
+use crate::detect::capture_state::CaptureState;
 use crate::detect::{Draft, FoundDraft};
 use crate::diagnose::host::queue_history::is_of_full_queue;
-use crate::engine::rolling::{CurrentResult, Moment, Rolling, RollingLimits, rates};
+use crate::engine::rolling::{CurrentResult, Rolling, RollingLimits, rates};
 use crate::engine::{Analysis, AnalysisOptions, Error};
 use crate::fault::{self, Fault};
 use crate::live::event::{LiveEvent, why_unseen};
 use crate::live::issued::{IssuedFindings, IssuedLimits, SETTLE};
 use crate::live::kernel_words::KernelWords;
-use crate::live::phase::{Courses, Phase};
+use crate::live::phase::{IncidentCourses, Phase};
 use crate::live::sockets::ListenSockets;
 use crate::live::state::{self, WatchSecond, WatchState};
-use crate::live::witness::{HostObservations, Witness};
+use crate::live::witness::{HostObservations, HostSource};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
@@ -60,7 +61,7 @@ const NOTES: usize = 100;
 
 /// How to watch.
 #[derive(Clone, Debug, Default)]
-pub struct Setup {
+pub struct WatchSettings {
     /// As for an analysis; `host` is not used.
     pub options: AnalysisOptions,
     /// Name of the host or of the namespace.
@@ -74,7 +75,7 @@ pub struct Setup {
 /// A watch.
 pub struct Watch {
     engine: Rolling,
-    witness: Option<Box<dyn Witness>>,
+    witness: Option<Box<dyn HostSource>>,
     testimony: HostObservations,
     /// What the kernel says of single packets, if it is asked.
     words: Option<KernelWords>,
@@ -101,7 +102,7 @@ pub struct Watch {
     told: ReportedTotals,
     warned: BTreeMap<&'static str, Timestamp>,
     sockets: ListenSockets,
-    courses: Courses,
+    courses: IncidentCourses,
     notes: Vec<String>,
     /// Where the program failed, each place once.
     faults: Vec<String>,
@@ -123,7 +124,7 @@ impl Watch {
     ///
     /// # Errors
     /// When threads cannot be started.
-    pub fn new(setup: Setup, witness: Option<Box<dyn Witness>>) -> Result<Watch, Error> {
+    pub fn new(setup: WatchSettings, witness: Option<Box<dyn HostSource>>) -> Result<Watch, Error> {
         Ok(Watch {
             engine: Rolling::new(&setup.options, setup.limits)?,
             witness,
@@ -145,7 +146,7 @@ impl Watch {
             told: ReportedTotals::default(),
             warned: BTreeMap::new(),
             sockets: ListenSockets::default(),
-            courses: Courses::default(),
+            courses: IncidentCourses::default(),
             notes: Vec::new(),
             faults: Vec::new(),
         })
@@ -267,7 +268,7 @@ impl Watch {
             (false, false) => idle,
         };
         if now - self.asked >= every || self.is_news(now) {
-            self.ask(now, Moment::Between, SETTLE, &mut events);
+            self.ask(now, CaptureState::Running, SETTLE, &mut events);
         }
         self.statistics(now, &mut events);
         self.finish(&events);
@@ -278,13 +279,13 @@ impl Watch {
     fn ask(
         &mut self,
         now: Timestamp,
-        moment: Moment,
+        state: CaptureState,
         settle: Span,
         events: &mut Vec<LiveEvent>,
     ) -> CurrentResult {
         self.dirty = false;
         self.asked = now;
-        let mut sight = match self.engine.current_result(&self.silences, moment) {
+        let mut sight = match self.engine.current_result(&self.silences, state) {
             Ok(sight) => sight,
             Err(fault) => {
                 events.extend(self.record_fault(WatchStep::Looking, &fault));
@@ -585,14 +586,14 @@ impl Watch {
     }
 
     /// Issues the findings that were still waiting, and returns the full report up to now.
-    pub fn report(&mut self, moment: Moment) -> (Vec<LiveEvent>, Analysis) {
+    pub fn report(&mut self, state: CaptureState) -> (Vec<LiveEvent>, Analysis) {
         let mut events = Vec::new();
         let now = self.engine.now();
         let asked = fault::contain(|| {
             if now > Timestamp::MIN {
                 self.look(now, &mut events);
             }
-            if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
+            if let Some(words) = self.words.as_mut().filter(|_| state == CaptureState::Ended) {
                 words.finish();
                 self.engine.set_refused(words.refused());
             }
@@ -600,7 +601,7 @@ impl Watch {
         if let Err(fault) = asked {
             events.extend(self.record_fault(WatchStep::Kernel, &fault));
         }
-        let sight = self.ask(now, moment, Span::ZERO, &mut events);
+        let sight = self.ask(now, state, Span::ZERO, &mut events);
         self.finish(&events);
         let mut outcome = match fault::contain(|| self.write_report(&sight)) {
             Ok(outcome) => outcome,
@@ -660,7 +661,7 @@ impl Watch {
     }
 
     /// The interfaces as the report names its inputs.
-    fn statuses(&self) -> Vec<Status> {
+    fn statuses(&self) -> Vec<InputStatus> {
         let taken = self.taken.iter().copied().chain(std::iter::repeat(PacketCount::default()));
         self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect()
     }

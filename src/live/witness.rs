@@ -13,7 +13,7 @@ use crate::model::{Certainty, Kind};
 use crate::time::{Span, Timestamp};
 
 /// A source of facts about the host that is watched.
-pub trait Witness: Send {
+pub trait HostSource: Send {
     /// What the host knows now; `at` is the time by the packets' clock, for witnesses that have none of their own.
     /// `None` where it does not answer.
     fn look(&mut self, at: Timestamp) -> Option<Snapshot>;

@@ -2,8 +2,8 @@
 
 use crate::detect::FoundDraft;
 use crate::diagnose::settings;
-use crate::engine::inputs::Limit;
-use crate::engine::{Analysis, AnalysisOptions, Examination};
+use crate::engine::inputs::ReportLimitation;
+use crate::engine::{Analysis, AnalysisOptions, StreamAnalysis};
 use crate::model::{Capture, CapturePoint, Inferred, JoinedPoint, ListenerShare, OnlyIn, Pair, PathTaken};
 use crate::pair::points::Points;
 use crate::time::Span;
@@ -15,13 +15,13 @@ const MOST_NAMED: (usize, usize) = (200, 5);
 pub fn report(
     (points, names): (&Points, &[String]),
     options: &AnalysisOptions,
-    studies: Vec<Examination>,
+    studies: Vec<StreamAnalysis>,
     drafts: Vec<FoundDraft>,
     left_out: usize,
 ) -> Analysis {
     let limits = limits((points, names), &studies, left_out);
     let counts: Vec<u64> = studies.iter().map(|study| study.seen.gathered.quality.connections).collect();
-    let mut studies: Vec<Option<Examination>> = studies.into_iter().map(Some).collect();
+    let mut studies: Vec<Option<StreamAnalysis>> = studies.into_iter().map(Some).collect();
     let order = points.from_servers();
     let mut base = studies[order[0]].take().expect("there is a point, and its study is there");
     let mut capture_points = Vec::new();
@@ -81,13 +81,13 @@ pub fn path_of(captures: &[Capture], points: &Points, point: usize) -> String {
     first.map(|c| c.path.clone()).unwrap_or_default()
 }
 
-fn settings_of(study: &Examination) -> Vec<Inferred> {
+fn settings_of(study: &StreamAnalysis) -> Vec<Inferred> {
     let gathered = &study.seen.gathered;
     settings::infer(&study.seen.context, &gathered.retries, &gathered.samples, &gathered.readings, &[])
 }
 
 /// Where a point was captured, for each server with a finding.
-fn views(study: &Examination, drafts: &[FoundDraft], capture: &str) -> Vec<CapturePoint> {
+fn views(study: &StreamAnalysis, drafts: &[FoundDraft], capture: &str) -> Vec<CapturePoint> {
     let mut servers: Vec<_> = drafts.iter().filter_map(|(d, _)| d.server).map(|host| host.address).collect();
     servers.sort_unstable();
     servers.dedup();
@@ -103,26 +103,30 @@ fn views(study: &Examination, drafts: &[FoundDraft], capture: &str) -> Vec<Captu
 }
 
 /// What limits each point, with its name.
-fn limits((points, names): (&Points, &[String]), studies: &[Examination], left_out: usize) -> Vec<Limit> {
+fn limits(
+    (points, names): (&Points, &[String]),
+    studies: &[StreamAnalysis],
+    left_out: usize,
+) -> Vec<ReportLimitation> {
     let mut all = Vec::new();
     for (point, study) in studies.iter().enumerate() {
         let path = path_of(&study.inputs.captures, points, point);
         let name = points.name(point, &path);
         all.extend(study.inputs.limits.iter().cloned().map(|limit| match limit {
-            Limit::Other(text) => Limit::Other(format!("{name}: {text}")),
-            damage @ Limit::Damage(_) => damage,
+            ReportLimitation::Other(text) => ReportLimitation::Other(format!("{name}: {text}")),
+            damage @ ReportLimitation::Damage(_) => damage,
         }));
     }
     if left_out > 0 {
         let these = if points.count() > 2 { "captures" } else { "two captures" };
-        all.push(Limit::Other(format!(
+        all.push(ReportLimitation::Other(format!(
             "of {left_out} remarkable connections the {these} were not compared packet by packet: narrow them with \
              --host, --port, --since, --until"
         )));
     }
     for (point, of_point) in points.all.iter().enumerate() {
         if of_point.clock.is_none() && points.are_related() {
-            all.push(Limit::Other(format!(
+            all.push(ReportLimitation::Other(format!(
                 "{}: no connection of it was seen at the other points; its times are by its own clock",
                 names[point]
             )));

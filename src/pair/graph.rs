@@ -15,17 +15,17 @@ const UNKNOWN: Span = Span::secs(10);
 const ROUNDS: usize = 200;
 
 /// The clocks between points: for the places of two of them, the time of the first in terms of the second.
-pub type Between = BTreeMap<(usize, usize), ClockOffset>;
+pub type PointClocks = BTreeMap<(usize, usize), ClockOffset>;
 
 /// The time of each of `points` in terms of the point `reference`; none of a point that no link connects with it.
-pub fn solve(points: usize, between: &Between, reference: usize) -> Vec<Option<ClockOffset>> {
+pub fn solve(points: usize, between: &PointClocks, reference: usize) -> Vec<Option<ClockOffset>> {
     let mut clocks = along_the_surest_links(points, between, reference);
     share_out(&mut clocks, between, reference);
     clocks
 }
 
 /// The time of `from` in terms of `to`, by a link in either direction.
-fn step(between: &Between, from: usize, to: usize) -> Option<ClockOffset> {
+fn step(between: &PointClocks, from: usize, to: usize) -> Option<ClockOffset> {
     between.get(&(from, to)).copied().or_else(|| Some(between.get(&(to, from))?.inverse()))
 }
 
@@ -33,7 +33,7 @@ fn uncertainty(clock: &ClockOffset) -> Span {
     clock.uncertainty.unwrap_or(UNKNOWN)
 }
 
-fn neighbours(points: usize, between: &Between) -> Vec<BTreeSet<usize>> {
+fn neighbours(points: usize, between: &PointClocks) -> Vec<BTreeSet<usize>> {
     let mut all = vec![BTreeSet::new(); points];
     for &(a, b) in between.keys() {
         all[a].insert(b);
@@ -42,7 +42,11 @@ fn neighbours(points: usize, between: &Between) -> Vec<BTreeSet<usize>> {
     all
 }
 
-fn along_the_surest_links(points: usize, between: &Between, reference: usize) -> Vec<Option<ClockOffset>> {
+fn along_the_surest_links(
+    points: usize,
+    between: &PointClocks,
+    reference: usize,
+) -> Vec<Option<ClockOffset>> {
     let neighbours = neighbours(points, between);
     let mut clocks: Vec<Option<ClockOffset>> = vec![None; points];
     let mut due = BTreeMap::from([((Span::ZERO, reference), ClockOffset::default())]);
@@ -70,7 +74,7 @@ struct Contradiction {
     drift: f64,
 }
 
-fn share_out(clocks: &mut [Option<ClockOffset>], between: &Between, reference: usize) {
+fn share_out(clocks: &mut [Option<ClockOffset>], between: &PointClocks, reference: usize) {
     let Some(epoch) = between.values().map(|link| link.origin).min() else { return };
     let mut links = Vec::new();
     for (&ends, link) in between {
@@ -182,21 +186,21 @@ mod tests {
     #[test]
     fn two_points_have_the_clock_of_their_link() {
         let one = link((0, 0), (7_000_000_123, 40_000), 0, 1_000_000);
-        let clocks = solve(2, &Between::from([((0, 1), one)]), 1);
+        let clocks = solve(2, &PointClocks::from([((0, 1), one)]), 1);
         assert_eq!(clocks, [Some(one), Some(ClockOffset::default())]);
     }
 
     #[test]
     fn points_without_a_link_have_no_clock() {
         let one = link((0, 0), (5, 0), 0, 10);
-        assert_eq!(solve(3, &Between::from([((0, 1), one)]), 1)[2], None);
+        assert_eq!(solve(3, &PointClocks::from([((0, 1), one)]), 1)[2], None);
     }
 
     #[test]
     fn links_that_contradict_each_other_are_weighed() {
         let truth = [(0, 0); 3];
         // The direct link is ten times as certain as either half of the way round.
-        let between = Between::from([
+        let between = PointClocks::from([
             ((0, 1), link(truth[0], truth[1], 30_000_000, 100_000_000)),
             ((1, 2), link(truth[1], truth[2], 30_000_000, 100_000_000)),
             ((0, 2), link(truth[0], truth[2], 0, 10_000_000)),
@@ -217,7 +221,7 @@ mod tests {
             let truth: Vec<(i64, i64)> = ahead.into_iter().zip(drift).collect();
             // A client and a second one, a balancer, two servers, and a link that closes a circle.
             let ends = [(0, 2), (1, 2), (2, 3), (2, 4), (0, 3), (1, 4)];
-            let between: Between = ends
+            let between: PointClocks = ends
                 .iter()
                 .zip(&errors)
                 .map(|(&(a, b), &error)| ((a, b), link(truth[a], truth[b], error, 1_000_000)))

@@ -7,7 +7,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::detect::{Draft, FoundDraft};
-use crate::engine::{self, Analysis, AnalysisOptions, Error, Examination, LossSubject, Progress};
+use crate::engine::{self, Analysis, AnalysisOptions, Error, FaultSubject, Progress, StreamAnalysis};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -16,19 +16,19 @@ use crate::flow::key::Host;
 use crate::model::Vantage;
 use crate::model::path::distinct_names;
 use crate::pair::account;
-use crate::pair::listening::{Listening, Stamps};
+use crate::pair::listening::{Listening, TimestampOptions};
 use crate::pair::loss::{CaptureNames, SideNaming};
 use crate::pair::merge_findings::JoinedConnection;
 use crate::pair::packet_match::{CaptureCoverage, MatchedConnection};
 use crate::pair::packet_path::ConnectionPath;
 use crate::pair::parallel::map_parallel;
 use crate::pair::points::Points;
-use crate::pair::trace::{self, OfPoint, PointRequest, Request, SoughtConnection, Track};
+use crate::pair::trace::{self, PointRequest, PointTraces, Request, SoughtConnection, Track};
 use crate::pair::watches::{self, Tracks};
 use crate::seq::Seq;
 
 /// Opens those of the inputs that are marked; the others keep their places.
-pub type Opener<'o> = &'o (dyn Fn(&[bool]) -> Result<Box<dyn Source>, Error> + Sync);
+pub type OpenInputs<'o> = &'o (dyn Fn(&[bool]) -> Result<Box<dyn Source>, Error> + Sync);
 
 /// Connections that are compared packet by packet at most.
 const MOST_TRACED: u64 = 8_192;
@@ -36,7 +36,7 @@ const MOST_TRACED: u64 = 8_192;
 /// Analyzes what each point captured, and joins it.
 pub fn analyze(
     inputs: usize,
-    open: Opener<'_>,
+    open: OpenInputs<'_>,
     points: &Points,
     options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
@@ -55,7 +55,7 @@ pub fn analyze(
     let request = join.request();
     let read = |point: usize| Ok(trace::collect(open(&points.mask(point, inputs))?, &request, point));
     let of_points = if request.wanted.is_empty() { 0 } else { points.count() };
-    let traced: Result<Vec<OfPoint>, Error> =
+    let traced: Result<Vec<PointTraces>, Error> =
         map_parallel(of_points, options.threads, read).into_iter().collect();
     Ok(join.outcome(traced?))
 }
@@ -80,7 +80,7 @@ pub fn memory_limit_of_point(memory_limit: u64, points: usize) -> u64 {
 }
 
 /// What the points are called: as the user calls them, or by their captures, or the first of these and how many more there are.
-fn names(points: &Points, studies: &[Examination]) -> Vec<String> {
+fn names(points: &Points, studies: &[StreamAnalysis]) -> Vec<String> {
     let path = |point: usize| account::path_of(&studies[point].inputs.captures, points, point);
     let paths: Vec<String> = (0..points.count()).map(path).collect();
     let of_two = match &paths[..] {
@@ -101,7 +101,7 @@ fn names(points: &Points, studies: &[Examination]) -> Vec<String> {
 pub struct Join<'j> {
     pub(super) points: &'j Points,
     pub(super) options: &'j AnalysisOptions,
-    pub(super) studies: Vec<Examination>,
+    pub(super) studies: Vec<StreamAnalysis>,
     names: Vec<String>,
     /// The connections that are compared, and behind them those for which there is no room.
     entries: Vec<ComparedConnection>,
@@ -125,7 +125,7 @@ impl<'j> Join<'j> {
     }
 
     /// What each point has shown by itself, in their order, is there.
-    pub fn new(points: &'j Points, options: &'j AnalysisOptions, studies: Vec<Examination>) -> Join<'j> {
+    pub fn new(points: &'j Points, options: &'j AnalysisOptions, studies: Vec<StreamAnalysis>) -> Join<'j> {
         let names = names(points, &studies);
         let mut join = Join { points, options, studies, names, entries: Vec::new(), left_out: 0 };
         if points.are_related() {
@@ -144,12 +144,12 @@ impl<'j> Join<'j> {
             clock: self.points.all[point].clock.unwrap_or_default(),
         };
         let points = (0..self.points.count()).map(of_point).collect();
-        let stamps = if are_cut { Stamps::Cut } else { Stamps::Whole };
+        let stamps = if are_cut { TimestampOptions::Cut } else { TimestampOptions::Whole };
         Request { points, stamps, wanted }
     }
 
     /// The report, once the packets that were asked for have come, point by point; nothing if there were none.
-    pub fn outcome(mut self, traced: Vec<OfPoint>) -> Analysis {
+    pub fn outcome(mut self, traced: Vec<PointTraces>) -> Analysis {
         let entries = std::mem::take(&mut self.entries);
         let mut tracks: Vec<Tracks> = Vec::new();
         let mut listening = Vec::new();
@@ -186,7 +186,7 @@ impl<'j> Join<'j> {
             });
             match (judged, self.facts(entry, &order)) {
                 (Ok(judged), _) => drafts.extend(judged),
-                (Err(fault), Some(facts)) => lost.push((LossSubject::connection(None, facts), fault)),
+                (Err(fault), Some(facts)) => lost.push((FaultSubject::connection(None, facts), fault)),
                 // No point had found anything about it.
                 (Err(_), None) => {}
             }

@@ -37,7 +37,7 @@ impl PointLink {
     /// Compares what two points saw, of which `near` is nearer to most of the clients.
     pub fn of(near: &HandshakeSketch, far: &HandshakeSketch) -> PointLink {
         let shared = near.shared(far);
-        let ids = Ids::of(&shared);
+        let ids = IpIds::of(&shared);
         let mut votes: HashMap<Address, Votes> = HashMap::new();
         for (mine, theirs) in &shared {
             votes.entry(theirs.server.address).or_default().count(mine, theirs, ids);
@@ -114,7 +114,7 @@ impl PointLink {
 
 /// What the IPv4 identifications of two inputs allow to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ids {
+pub(super) enum IpIds {
     /// Those of some packets are the same in both: different ones are of different packets.
     Kept,
     /// No identification is the same: the packets have no usable ones, a device on the way rewrites them, or no packet
@@ -122,19 +122,19 @@ pub(super) enum Ids {
     Unknown,
 }
 
-impl Ids {
-    pub(super) fn of(shared: &[(&Handshake, &Handshake)]) -> Ids {
+impl IpIds {
+    pub(super) fn of(shared: &[(&Handshake, &Handshake)]) -> IpIds {
         let kept =
             |a: &[SynTransmission], b: &[SynTransmission]| a.iter().any(|x| b.iter().any(|y| x.has_id_of(y)));
         match shared.iter().any(|(a, b)| kept(&a.syns, &b.syns) || kept(&a.syn_acks, &b.syn_acks)) {
-            true => Ids::Kept,
-            false => Ids::Unknown,
+            true => IpIds::Kept,
+            false => IpIds::Unknown,
         }
     }
 }
 
 /// How much later `b` has the packets of a handshake than `a`: the SYN as `there`, the SYN-ACK as `back`.
-pub(super) fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<ClockSample> {
+pub(super) fn sample(a: &Handshake, b: &Handshake, ids: IpIds) -> Option<ClockSample> {
     if !a.is_certain_match(b) {
         return None;
     }
@@ -154,7 +154,7 @@ pub(super) fn is_in_both(a: &[SynTransmission], b: &[SynTransmission]) -> bool {
 }
 
 /// How much later the same transmission is in `b`.
-fn difference(a: &[SynTransmission], b: &[SynTransmission], ids: Ids) -> Option<Span> {
+fn difference(a: &[SynTransmission], b: &[SynTransmission], ids: IpIds) -> Option<Span> {
     let (x, y) = same(a, b, ids)?;
     Some(y.at - x.at)
 }
@@ -163,7 +163,7 @@ fn difference(a: &[SynTransmission], b: &[SynTransmission], ids: Ids) -> Option<
 pub(super) fn same<'a>(
     a: &'a [SynTransmission],
     b: &'a [SynTransmission],
-    ids: Ids,
+    ids: IpIds,
 ) -> Option<(&'a SynTransmission, &'a SynTransmission)> {
     let find = |is: &dyn Fn(&SynTransmission, &SynTransmission) -> bool| {
         a.iter().find_map(|x| Some((x, b.iter().find(|y| is(x, y))?)))
@@ -172,7 +172,7 @@ pub(super) fn same<'a>(
     let numbered = || find(&|x, y| x.tsval.is_none() && x.has_id_of(y));
     let plain = || {
         let (x, y) = a.first().zip(b.first())?;
-        let other = ids == Ids::Kept && x.has_other_id_than(y);
+        let other = ids == IpIds::Kept && x.has_other_id_than(y);
         (x.tsval.is_none() && a.len() == b.len() && !other).then_some((x, y))
     };
     stamped.or_else(numbered).or_else(plain)
@@ -197,7 +197,7 @@ struct Votes {
 }
 
 impl Votes {
-    fn count(&mut self, a: &Handshake, b: &Handshake, ids: Ids) {
+    fn count(&mut self, a: &Handshake, b: &Handshake, ids: IpIds) {
         let vote = |list: &mut (u64, u64), first: bool, second: bool| {
             list.0 += u64::from(first);
             list.1 += u64::from(second);
@@ -241,7 +241,7 @@ pub(super) fn orient(a: &HandshakeSketch, b: &HandshakeSketch, pairing: Pairing)
     let mut by_server: HashMap<Address, (u64, Votes)> = HashMap::new();
     let mut all = Votes::default();
     let shared = a.shared(b);
-    let ids = Ids::of(&shared);
+    let ids = IpIds::of(&shared);
     for (mine, theirs) in shared {
         let (n, votes) = by_server.entry(theirs.server.address).or_default();
         *n += 1;

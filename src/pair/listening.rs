@@ -23,7 +23,7 @@ const SHARE_OF_PART: usize = 8;
 /// Whether both captures have the timestamps option of segments.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub enum Stamps {
+pub enum TimestampOptions {
     /// They have.
     #[default]
     Whole,
@@ -152,7 +152,7 @@ pub struct Listening {
     most_bare: usize,
     /// Hashes from here on are not kept.
     bound: Option<u64>,
-    stamps: Stamps,
+    stamps: TimestampOptions,
 }
 
 /// The finalizer of `splitmix64`.
@@ -164,14 +164,14 @@ fn mixed(x: u64) -> u64 {
 
 impl Listening {
     /// Nothing captured yet of these servers, as this side knows them.
-    pub fn to(servers: HashSet<Host>, stamps: Stamps) -> Listening {
+    pub fn to(servers: HashSet<Host>, stamps: TimestampOptions) -> Listening {
         let paths: HashSet<Address> = servers.iter().map(|s| s.address).collect();
         let most = (ALL_MOMENTS / paths.len().max(1)).clamp(MOMENTS.0, MOMENTS.1);
         Listening { servers, most, most_bare: BARE, stamps, ..Listening::default() }
     }
 
     /// The same for one part of the segments of this side.
-    pub fn of_part(servers: HashSet<Host>, stamps: Stamps) -> Listening {
+    pub fn of_part(servers: HashSet<Host>, stamps: TimestampOptions) -> Listening {
         let whole = Listening::to(servers, stamps);
         Listening { most: whole.most / SHARE_OF_PART, most_bare: whole.most_bare / SHARE_OF_PART, ..whole }
     }
@@ -227,7 +227,7 @@ impl Listening {
         }
         let stamped = s.options.has(TcpOptions::TIMESTAMPS)
             && !s.traits.has(Traits::OPTIONS_CUT)
-            && self.stamps == Stamps::Whole;
+            && self.stamps == TimestampOptions::Whole;
         let ack = if s.flags.has(Flags::ACK) { s.ack.0 } else { 0 };
         let numbers = u64::from(s.seq.0) << 32 | u64::from(ack);
         let rest = u64::from(if stamped { s.tsval } else { 0 }) << 2 | u64::from(s.flags.has(Flags::SYN));
@@ -359,7 +359,7 @@ mod tests {
             ..Segment::default()
         };
         let of = |numbers: &[u32]| {
-            let mut listening = Listening::to(HashSet::from([server]), Stamps::Whole);
+            let mut listening = Listening::to(HashSet::from([server]), TimestampOptions::Whole);
             numbers.iter().for_each(|n| listening.record(&segment(*n)));
             listening.finish();
             listening

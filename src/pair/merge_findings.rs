@@ -5,7 +5,7 @@
 
 use crate::decode::segment::Flags;
 use crate::detect::analysis::fast_open::FastOpenOutcome;
-use crate::detect::details::{Details, HalfClosed};
+use crate::detect::details::{Details, HalfClosedDetails};
 use crate::detect::draft::{Draft, FoundDraft, cause};
 use crate::detect::evidence::InOtherCapture;
 use crate::detect::registry;
@@ -326,7 +326,7 @@ impl JoinedConnection<'_> {
         if d.kind != Kind::HalfClose {
             return false;
         }
-        let Details::HalfClose(HalfClosed { closer, .. }) = d.details else { return false };
+        let Details::HalfClose(HalfClosedDetails { closer, .. }) = d.details else { return false };
         let by_client = closer == Role::Server;
         let own = if by_client { self.near } else { 1 - self.near };
         let other = &self.passage.tracks[1 - own].segments;

@@ -49,7 +49,7 @@ use recognise::PairingResult;
 use sketch::HandshakeSketch;
 
 pub use crate::model::Pairing;
-pub use join::Opener;
+pub use join::OpenInputs;
 
 /// Inputs that are looked at for shared connections unless asked: each is read once more for it.
 pub const MOST_LOOKED_AT: usize = 8;
@@ -73,7 +73,7 @@ pub fn analyze_files(
 /// As [`engine::analyze`]; and inputs that are no pair where `pairing` forces it.
 pub fn analyze(
     inputs: &[PathBuf],
-    open: Opener<'_>,
+    open: OpenInputs<'_>,
     pairing: Pairing,
     options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
@@ -127,7 +127,7 @@ pub fn analyze_files_of_points(
 pub fn analyze_points(
     inputs: &[PathBuf],
     points: Vec<NamedInputs>,
-    open: Opener<'_>,
+    open: OpenInputs<'_>,
     options: &AnalysisOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
@@ -164,7 +164,7 @@ fn opener(inputs: &[PathBuf]) -> impl Fn(&[bool]) -> Result<Box<dyn Source>, Err
 
 fn recognise_inputs(
     inputs: &[PathBuf],
-    open: Opener<'_>,
+    open: OpenInputs<'_>,
     pairing: Pairing,
     options: &AnalysisOptions,
 ) -> PairingResult {
@@ -193,7 +193,7 @@ fn can_be_read_again(path: &Path) -> bool {
 }
 
 /// The sketch and the name of each input; no sketch of an input that cannot be opened.
-fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<HandshakeSketch>, String)> {
+fn sketches(n: usize, open: OpenInputs<'_>, threads: usize) -> Vec<(Option<HandshakeSketch>, String)> {
     map_parallel(n, threads, |place: usize| {
         let wanted: Vec<bool> = (0..n).map(|other| other == place).collect();
         let Ok(source) = open(&wanted) else { return (None, String::new()) };

@@ -374,7 +374,7 @@ fn carries(a: &TracedSegment, b: &TracedSegment) -> bool {
 mod tests {
     use super::*;
     use crate::decode::segment::{PacketId, Segment};
-    use crate::pair::listening::Stamps;
+    use crate::pair::listening::TimestampOptions;
     use crate::seq::Seq;
     use std::collections::HashSet;
 
@@ -403,7 +403,7 @@ mod tests {
     fn watch(millis: &[i64]) -> CaptureCoverage {
         let server = Host::default();
         let client = Host { port: 4_000, ..server };
-        let mut listening = Listening::to(HashSet::from([server]), Stamps::Whole);
+        let mut listening = Listening::to(HashSet::from([server]), TimestampOptions::Whole);
         for &at in millis {
             for (from, to, flags) in [(client, server, Flags::SYN), (server, client, Flags::ACK)] {
                 listening.record(&Segment {

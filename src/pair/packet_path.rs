@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::decode::segment::Flags;
 use crate::detect::Draft;
-use crate::detect::draft::Passed;
+use crate::detect::draft::PointsPassed;
 use crate::detect::registry;
 use crate::detect::spec::IgnoredPackets;
 use crate::model::{PacketPoints, Route};
@@ -153,6 +153,6 @@ impl<'a> ConnectionPath<'a> {
             lost_between,
             sent_between: sent,
         };
-        d.passed = Some(Box::new(Passed { route, packets }));
+        d.passed = Some(Box::new(PointsPassed { route, packets }));
     }
 }

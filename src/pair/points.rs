@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::capture::{Reclocked, Source};
+use crate::capture::{ReclockedSource, Source};
 use crate::diagnose::vantage::RelativeVantage;
 use crate::engine::KnownVantage;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::Pairing;
 use crate::pair::clock::ClockOffset;
-use crate::pair::graph::{self, Between};
+use crate::pair::graph::{self, PointClocks};
 use crate::pair::link::{self, NearerToClients, PointLink};
 use crate::pair::sketch::{Handshake, HandshakeSketch};
 use crate::time::Span;
@@ -88,7 +88,7 @@ impl Points {
         }
         let rank = ranks(sketches.len(), &links);
         let reference = reference(&rank, &links);
-        let between: Between = links.iter().map(|(ends, link)| (*ends, link.clock)).collect();
+        let between: PointClocks = links.iter().map(|(ends, link)| (*ends, link.clock)).collect();
         let clocks = graph::solve(named.len(), &between, reference);
         let all = named.into_iter().zip(clocks).map(|(NamedInputs { name, inputs }, clock)| Point {
             name,
@@ -148,7 +148,9 @@ impl Points {
     /// The packets of a point, by the clock of the reference.
     pub fn reclocked(&self, point: usize, source: Box<dyn Source>) -> Box<dyn Source> {
         match self.correction(point) {
-            Some(clock) => Box::new(Reclocked::new(source, std::sync::Arc::new(move |at| clock.there(at)))),
+            Some(clock) => {
+                Box::new(ReclockedSource::new(source, std::sync::Arc::new(move |at| clock.there(at))))
+            }
             None => source,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::decode::segment::Address;
 use crate::model::Pairing;
 use crate::pair::clock::ClockSample;
-use crate::pair::link::{Ids, NearerToClients, is_in_both, orient, same, sample};
+use crate::pair::link::{IpIds, NearerToClients, is_in_both, orient, same, sample};
 use crate::pair::points::{NamedInputs, Points};
 use crate::pair::sketch::{HandshakeSketch, SynTransmission};
 use crate::time::Span;
@@ -160,7 +160,7 @@ fn relation(a: &HandshakeSketch, b: &HandshakeSketch) -> Relation {
     {
         return Relation::None;
     }
-    let ids = Ids::of(&shared);
+    let ids = IpIds::of(&shared);
     let hops =
         |a: &[SynTransmission], b: &[SynTransmission]| same(a, b, ids).is_some_and(|(x, y)| x.ttl != y.ttl);
     let routed = shared.iter().any(|(a, b)| hops(&a.syns, &b.syns) || hops(&a.syn_acks, &b.syn_acks));

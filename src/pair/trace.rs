@@ -9,7 +9,7 @@ use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
 use crate::flow::tracker::{SHARDS, shard_of};
 use crate::pair::clock::ClockOffset;
-use crate::pair::listening::{Listening, Stamps};
+use crate::pair::listening::{Listening, TimestampOptions};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
@@ -249,7 +249,7 @@ pub struct Request {
     /// Point by point.
     pub points: Vec<PointRequest>,
     /// Whether all captures have the timestamps option.
-    pub stamps: Stamps,
+    pub stamps: TimestampOptions,
 }
 
 /// The packets to search for at one point, beside the connections.
@@ -279,7 +279,7 @@ pub struct Traced {
 }
 
 /// What the segments of a point hold: the packets of each connection, and when the point was listening.
-pub type OfPoint = (Vec<Option<Track>>, Listening);
+pub type PointTraces = (Vec<Option<Track>>, Listening);
 
 impl<'r> Tracing<'r> {
     /// Begins to look at what `point` captured.
@@ -312,7 +312,7 @@ impl<'r> Tracing<'r> {
 
 impl Traced {
     /// Puts together what all parts of the segments of `point` hold.
-    pub fn join(parts: impl IntoIterator<Item = Traced>, request: &Request, point: usize) -> OfPoint {
+    pub fn join(parts: impl IntoIterator<Item = Traced>, request: &Request, point: usize) -> PointTraces {
         let servers = request.points.get(point).map(|own| own.servers.iter().copied().collect());
         let mut listening = Listening::to(servers.unwrap_or_default(), request.stamps);
         let mut all: BTreeMap<usize, Vec<TraceCollector>> = BTreeMap::new();
@@ -326,7 +326,7 @@ impl Traced {
 }
 
 /// Reads `source`, the captures of `point`, to its end, and collects the packets that `request` asks for.
-pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> OfPoint {
+pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> PointTraces {
     let mut parts: Vec<Tracing<'_>> = (0..SHARDS).map(|_| Tracing::new(request, point)).collect();
     let (mut block, mut segment) = (Block::default(), Segment::default());
     while source.next_block(&mut block) {

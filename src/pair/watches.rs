@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::decode::segment::Flags;
-use crate::engine::Examination;
+use crate::engine::StreamAnalysis;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::pair::listening::{Completeness, Listening, PathWindow};
@@ -17,7 +17,7 @@ pub type Tracks = Vec<Option<Track>>;
 /// The watch of each point.
 pub fn watches(
     points: &Points,
-    studies: &[Examination],
+    studies: &[StreamAnalysis],
     listening: Vec<Listening>,
     tracks: &[Tracks],
 ) -> Vec<CaptureCoverage> {

@@ -1,6 +1,6 @@
 //! Removes private data from captures and reports: payload, addresses, MAC addresses, names.
 //!
-//! Captures are made harmless before anything looks at them: [`Redacted`] stands between a source and the engine. So a
+//! Captures are made harmless before anything looks at them: [`RedactedSource`] stands between a source and the engine. So a
 //! report on redacted packets cannot tell more than they do, and extracted packets carry the same pseudonyms.
 //!
 //! * [`pseudonym`]: addresses to addresses, keeping prefixes.
@@ -16,4 +16,4 @@ pub mod source;
 
 pub use packet::{Payload, Rewriter};
 pub use pseudonym::{PseudonymKey, Pseudonyms};
-pub use source::Redacted;
+pub use source::RedactedSource;

@@ -126,9 +126,9 @@ impl PacketBytes<'_, '_> {
                 PartKind::Extension => self.blank_extension(at, stop),
                 PartKind::Icmp => message = Some((at, 0)),
                 PartKind::Icmp6 { length } => {
-                    message = Some((at, Pseudo { length, change }.with(change.new, ICMP_V6)));
+                    message = Some((at, PseudoHeader { length, change }.with(change.new, ICMP_V6)));
                 }
-                PartKind::Tcp { length } => self.tcp(at, stop, Pseudo { length, change }),
+                PartKind::Tcp { length } => self.tcp(at, stop, PseudoHeader { length, change }),
             }
             end = end.max(stop);
         }
@@ -199,7 +199,7 @@ impl PacketBytes<'_, '_> {
     }
 
     /// A TCP header from `at` to `end`.
-    fn tcp(&mut self, at: HeaderOffset, end: HeaderOffset, pseudo: Pseudo) {
+    fn tcp(&mut self, at: HeaderOffset, end: HeaderOffset, pseudo: PseudoHeader) {
         let change = self.options(at + 20, end, pseudo.change);
         let Some(field) = self.be16(at + 16) else { return };
         let header = end.0.saturating_sub(at.0);
@@ -334,12 +334,12 @@ impl ChecksumChange {
 
 /// What the checksum of a TCP segment covers besides it.
 #[derive(Clone, Copy)]
-struct Pseudo {
+struct PseudoHeader {
     length: usize,
     change: ChecksumChange,
 }
 
-impl Pseudo {
+impl PseudoHeader {
     /// The pseudo-header's sum, given that of its addresses and the protocol.
     fn with(&self, addresses: u64, protocol: u64) -> u64 {
         addresses.saturating_add(protocol).saturating_add(self.length as u64)

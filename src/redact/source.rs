@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::packet::Rewriter;
-use crate::capture::{Block, Packet, Silence, Source, Status};
+use crate::capture::{Block, InputStatus, Packet, Silence, Source};
 use crate::fault::Fault;
 
 /// The first packet at which the program failed, where it did so, and how many such packets there were.
 pub type FaultyPackets = (u64, Fault, u64);
 
 /// `inner`, rewritten.
-pub struct Redacted {
+pub struct RedactedSource {
     inner: Box<dyn Source>,
     blocks: BlockRewriter,
     raw: Block,
@@ -58,15 +58,15 @@ impl BlockRewriter {
     }
 }
 
-impl Redacted {
+impl RedactedSource {
     /// Packets of `inner`, each through `rewriter`.
-    pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
-        Redacted { inner, blocks: BlockRewriter::new(rewriter), raw: Block::default() }
+    pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> RedactedSource {
+        RedactedSource { inner, blocks: BlockRewriter::new(rewriter), raw: Block::default() }
     }
 }
 
 /// Removes all names from messages about captures, and notes the packets at which the program failed.
-pub fn leave_out_names(all: &mut [Status], faults: &BTreeMap<u16, FaultyPackets>) {
+pub fn leave_out_names(all: &mut [InputStatus], faults: &BTreeMap<u16, FaultyPackets>) {
     let mut names: Vec<(String, String)> =
         all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();
     // A message about a relative path says where it begins.
@@ -95,7 +95,7 @@ pub fn leave_out_names(all: &mut [Status], faults: &BTreeMap<u16, FaultyPackets>
     }
 }
 
-impl Source for Redacted {
+impl Source for RedactedSource {
     fn next_block(&mut self, block: &mut Block) -> bool {
         block.clear();
         if !self.inner.next_block(&mut self.raw) {
@@ -105,7 +105,7 @@ impl Source for Redacted {
         true
     }
 
-    fn status(&self) -> Vec<Status> {
+    fn status(&self) -> Vec<InputStatus> {
         let mut all = self.inner.status();
         leave_out_names(&mut all, &self.blocks.faults);
         all
@@ -148,7 +148,7 @@ mod tests {
     fn packets_are_rewritten_and_names_are_gone() {
         let packets = vec![(Timestamp(5), LinkType(500), b"secret".to_vec())];
         let rewriter = Rewriter::redacting(Pseudonyms::new(&PseudonymKey::new([7; PseudonymKey::BYTES])));
-        let mut source = Redacted::new(Box::new(MemorySource::new(packets)), rewriter);
+        let mut source = RedactedSource::new(Box::new(MemorySource::new(packets)), rewriter);
         let mut block = Block::default();
         assert!(source.next_block(&mut block));
         let packet = block.packets().next().unwrap();

@@ -190,11 +190,11 @@ pub fn kernel(name: &str) -> Option<&'static str> {
 
 /// The names explained so far in one document.
 #[derive(Default)]
-pub(super) struct Explained {
+pub(super) struct ExplainedTerms {
     done: HashSet<&'static str>,
 }
 
-impl Explained {
+impl ExplainedTerms {
     /// The meaning of a kernel name when it appears for the first time.
     pub fn kernel(&mut self, name: &str) -> Option<&'static str> {
         let (known, meaning) = KERNEL.iter().find(|(known, _)| *known == name)?;
@@ -263,18 +263,18 @@ mod tests {
 
     #[test]
     fn each_is_explained_once() {
-        let mut explained = Explained::default();
+        let mut explained = ExplainedTerms::default();
         assert!(explained.kernel("tcp_check_req").is_some());
         assert!(explained.kernel("tcp_check_req").is_none());
         assert!(explained.kernel("tcp_new_in_7_3").is_none());
-        let words = |explained: &mut Explained, text| explained.words([text].into_iter()).len();
+        let words = |explained: &mut ExplainedTerms, text| explained.words([text].into_iter()).len();
         assert_eq!(words(&mut explained, "a SYN, then a SYN-ACK"), 2);
         assert_eq!(words(&mut explained, "a SYN, then a RST"), 1);
     }
 
     #[test]
     fn kernel_names_are_found_in_sentences_and_commands() {
-        let mut explained = Explained::default();
+        let mut explained = ExplainedTerms::default();
         let mut names = |text| -> Vec<&str> {
             explained.kernel_in([text].into_iter()).into_iter().map(|(name, _)| name).collect()
         };

@@ -20,7 +20,7 @@ use self::chart::ChartInterval;
 use self::escape::{code, escape, rich};
 use self::packets::Legend;
 use super::clock::TimeFormat;
-use super::glossary::{self, Explained};
+use super::glossary::{self, ExplainedTerms};
 use super::route::{PLACES, places};
 use super::step::NextStep;
 use super::summary;
@@ -70,7 +70,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
             timed(report).into_iter().flat_map(|c| [c.first, c.last]).flatten().chain(incidents),
         ),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
-        explained: Explained::default(),
+        explained: ExplainedTerms::default(),
         room: ALL_FINDINGS,
     };
     out.write_all(page.head().as_bytes())?;
@@ -107,7 +107,7 @@ struct HtmlPage<'r> {
     clock: TimeFormat,
     over: Option<ChartInterval>,
     findings: HashMap<&'r str, &'r Finding>,
-    explained: Explained,
+    explained: ExplainedTerms,
     /// Findings that may still be listed.
     room: usize,
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::clock::TimeFormat;
-use super::glossary::{self, Explained};
+use super::glossary::{self, ExplainedTerms};
 use super::ladder;
 pub use super::markup::Flavor;
 use super::route::{
@@ -77,7 +77,7 @@ pub fn write(report: &Report, options: MarkdownOptions, out: &mut dyn io::Write)
         limits: if options.length == Length::Full { FULL } else { SHORT },
         clock: TimeFormat::new(captures.chain(incidents)),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
-        explained: Explained::default(),
+        explained: ExplainedTerms::default(),
     };
     out.write_all(page.head().as_bytes())?;
     for (i, incident) in report.incidents.iter().take(page.limits.incidents).enumerate() {
@@ -93,7 +93,7 @@ struct MarkdownPage<'r> {
     limits: ShortLimits,
     clock: TimeFormat,
     findings: HashMap<&'r str, &'r Finding>,
-    explained: Explained,
+    explained: ExplainedTerms,
 }
 
 impl MarkdownPage<'_> {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use synscope::capture::extent::HEAD;
+use synscope::capture::range::HEAD;
 use synscope::engine::{Analysis, AnalysisOptions};
 use synscope::fleet::assemble::{PointsOfRun, ReportNames};
-use synscope::fleet::decode::Keep;
-use synscope::fleet::joined::{Clocks, OfRun};
+use synscope::fleet::decode::SegmentScope;
+use synscope::fleet::joined::{Clocks, RunRow};
 use synscope::fleet::rows::{FleetRow, RowKind, RowReader, RowWriter};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, decode, input, merge, sketch, trace, track};
@@ -51,7 +51,7 @@ pub fn run(captures: &[PathBuf], spread: Spread, options: &AnalysisOptions) -> (
     until_guessed_right(&captures, spread, |ranges, files| {
         let decode = |some: Vec<Range>| {
             let (input, mut out) = (stream(&captures, files, &some, spread.chunk), Vec::new());
-            decode::run(Cursor::new(input), &mut out, options, None, Keep::Wanted).map(|()| out)
+            decode::run(Cursor::new(input), &mut out, options, None, SegmentScope::Wanted).map(|()| out)
         };
         let rows = decoded(ranges, spread, decode)?;
         let rows =
@@ -68,7 +68,7 @@ pub fn run_joined(
 ) -> Result<Analysis, Error> {
     let (outcome, _) = until_guessed_right(captures, spread, |ranges, files| {
         Ok(match joined(captures, ranges, files, spread, options) {
-            Err(error @ Error::WrongGuess { .. }) => return Err(error),
+            Err(error @ Error::WrongRangeStart { .. }) => return Err(error),
             outcome => outcome,
         })
     });
@@ -84,7 +84,7 @@ fn joined(
 ) -> Result<Analysis, Error> {
     let decode = |some: Vec<Range>, clocks: Option<&Clocks>| {
         let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
-        decode::run(Cursor::new(input), &mut out, options, None, Keep::All(clocks)).map(|()| out)
+        decode::run(Cursor::new(input), &mut out, options, None, SegmentScope::All(clocks)).map(|()| out)
     };
     let of_kinds = |rows: &[FleetRow], kinds: &[RowKind]| -> Vec<FleetRow> {
         rows.iter().filter(|row| kinds.contains(&row.kind)).cloned().collect()
@@ -95,7 +95,7 @@ fn joined(
     let mut solved = Vec::new();
     sketch::solve(Cursor::new(written(sketches)), &mut solved)?;
     let clocks = Clocks::read("a test", &solved[..])?;
-    let points = || Ok::<_, Error>(PointsOfRun(OfRun::read("a test", &solved[..])?));
+    let points = || Ok::<_, Error>(PointsOfRun(RunRow::read("a test", &solved[..])?));
     if options.since.is_some() || options.until.is_some() {
         rows = decoded(ranges, spread, |some| decode(some, Some(&clocks)))?;
     }
@@ -108,7 +108,7 @@ fn joined(
     trace::request(Cursor::new(merged.clone()), &mut request, points()?, options, ReportNames::Kept)?;
     let mut traced = None;
     if !read(&request).is_empty() {
-        let asked = OfRun::read("a test", &request[..])?;
+        let asked = RunRow::read("a test", &request[..])?;
         let rows = stage(of_kinds(&rows, &kinds[..2]), spread, |rows, out| {
             trace::run(Cursor::new(rows), out, &asked)
         })?;
@@ -130,7 +130,7 @@ fn until_guessed_right<T>(
     loop {
         match attempt(ranges(captures, &files, &whole, spread), &files) {
             Ok(made) => return (made, whole.len()),
-            Err(Error::WrongGuess { path, .. }) => {
+            Err(Error::WrongRangeStart { path, .. }) => {
                 let at = captures.iter().position(|(_, capture)| *capture.display().to_string() == path);
                 assert!(whole.insert(at.expect("the path is one of them")), "{path}: again");
             }

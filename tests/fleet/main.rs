@@ -22,7 +22,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use synscope::engine::{self, AnalysisOptions};
 use synscope::fleet::assemble::ReportNames;
-use synscope::fleet::decode::Keep;
+use synscope::fleet::decode::SegmentScope;
 use synscope::fleet::rows::{FleetRow, RowKind};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, assemble, decode, segments, track};
@@ -260,10 +260,11 @@ fn a_stream_of_another_version_is_refused() {
     let capture = captures(&testdata()).swap_remove(0);
     let options = AnalysisOptions::default();
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None, Keep::Wanted)
+    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None, SegmentScope::Wanted)
         .expect("a capture");
     let refused = |result: Result<(), Error>| result.expect_err("it is refused").to_string();
-    let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None, Keep::Wanted));
+    let said =
+        refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None, SegmentScope::Wanted));
     assert!(said.contains("decode: its input has the columns version Int32, point Utf8, shard"), "{said}");
     let said =
         refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None, None));
@@ -288,7 +289,7 @@ fn what_is_shuffled_is_small() {
         &mut decoded,
         &AnalysisOptions::default(),
         None,
-        Keep::Wanted,
+        SegmentScope::Wanted,
     )
     .expect("a capture");
     let rows = driver::read(&decoded);
@@ -336,7 +337,7 @@ fn tables_have_a_row_for_each_connection() {
     // The workers make the same rows, with the name of the point.
     let mut out = Vec::new();
     let options = AnalysisOptions::default();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None, Keep::Wanted)
+    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None, SegmentScope::Wanted)
         .expect("a capture");
     let mut tracked = Vec::new();
     track::run(&out[..], &mut tracked, &options, Tables::Made, None).expect("segments");

@@ -11,8 +11,8 @@ use synscope::live::event::LiveEvent;
 use synscope::live::output::{Next, Output};
 use synscope::live::run::{EndCondition, Ended, RunRequest, TimeSource, WatchRun};
 use synscope::live::state::WatchState;
-use synscope::live::watch::{Setup, Watch};
-use synscope::live::witness::Witness;
+use synscope::live::watch::{Watch, WatchSettings};
+use synscope::live::witness::HostSource;
 use synscope::time::{Span, Timestamp};
 
 /// How far a silent wire advances the clock at once: as often as an interface says that it is silent.
@@ -137,7 +137,11 @@ impl Output for &mut Told {
 }
 
 /// Plays a script to a watch.
-pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>>) -> (Told, Analysis) {
+pub fn watch(
+    feed: &mut dyn Feed,
+    setup: WatchSettings,
+    witness: Option<Box<dyn HostSource>>,
+) -> (Told, Analysis) {
     let mut told = Told::default();
     let outcome = watch_by(feed, setup, witness, Box::new(&mut told));
     (told, outcome)
@@ -146,8 +150,8 @@ pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>
 /// The same; the events go to `told`.
 pub fn watch_by<'a>(
     feed: &'a mut dyn Feed,
-    setup: Setup,
-    witness: Option<Box<dyn Witness>>,
+    setup: WatchSettings,
+    witness: Option<Box<dyn HostSource>>,
     output: Box<dyn Output + 'a>,
 ) -> Analysis {
     watch_until(feed, setup, witness, output, EndCondition::default())
@@ -156,8 +160,8 @@ pub fn watch_by<'a>(
 /// The same, with an end of its own.
 pub fn watch_until<'a>(
     feed: &'a mut dyn Feed,
-    setup: Setup,
-    witness: Option<Box<dyn Witness>>,
+    setup: WatchSettings,
+    witness: Option<Box<dyn HostSource>>,
     output: Box<dyn Output + 'a>,
     until: EndCondition,
 ) -> Analysis {
@@ -175,8 +179,8 @@ pub fn watch_until<'a>(
 }
 
 /// As `options`, and nothing is forgotten.
-pub fn remembering(options: AnalysisOptions) -> Setup {
-    let mut setup = Setup { options, ..Setup::default() };
+pub fn remembering(options: AnalysisOptions) -> WatchSettings {
+    let mut setup = WatchSettings { options, ..WatchSettings::default() };
     setup.limits.generation = Span::secs(1 << 30);
     setup.bounds.findings = 1 << 20;
     setup.bounds.of_a_kind = 1 << 20;
@@ -221,7 +225,7 @@ impl Host {
     }
 }
 
-impl Witness for Host {
+impl HostSource for Host {
     fn look(&mut self, at: Timestamp) -> Option<synscope::host::Snapshot> {
         let mut now = self.snapshot.clone();
         (now.time, now.finished) = (at, at);

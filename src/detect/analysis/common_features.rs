@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use crate::decode::segment::{Address, TcpOptions};
-use crate::flow::facts::{ConnectionFacts, Offer};
+use crate::flow::facts::{ConnectionFacts, SynOffer};
 use crate::flow::key::Host;
 use crate::history::accepted_syns::{AcceptedSyns, REUSED_WITHIN};
 use crate::history::listener::ListenerHistory;
@@ -28,7 +28,7 @@ pub struct FailedSyn {
     /// Who sent it.
     pub client: Host,
     /// The options and header fields that it offered.
-    pub syn: Offer,
+    pub syn: SynOffer,
     /// How long ago its four-tuple was last used, if the capture shows that.
     pub again_after: Option<Span>,
 }
@@ -88,7 +88,7 @@ impl SynOutcome {
 
 /// A mark, and how often it was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pattern {
+pub struct FailurePattern {
     /// The common feature.
     pub mark: SynFeature,
     /// SYNs that failed, all of which have it.
@@ -101,26 +101,26 @@ pub struct Pattern {
 
 /// The patterns of one listener, made when first asked.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Patterns {
-    refused: OnceLock<Option<Pattern>>,
-    ignored: OnceLock<Option<Pattern>>,
+pub struct FailurePatterns {
+    refused: OnceLock<Option<FailurePattern>>,
+    ignored: OnceLock<Option<FailurePattern>>,
 }
 
-impl Patterns {
+impl FailurePatterns {
     /// What sets the refused SYNs apart.
-    pub fn of_refused(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
-        *self.refused.get_or_init(|| Pattern::find(failed, listener))
+    pub fn of_refused(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
+        *self.refused.get_or_init(|| FailurePattern::find(failed, listener))
     }
 
     /// What sets the ignored SYNs apart.
-    pub fn of_ignored(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
-        *self.ignored.get_or_init(|| Pattern::find(failed, listener))
+    pub fn of_ignored(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
+        *self.ignored.get_or_init(|| FailurePattern::find(failed, listener))
     }
 }
 
-impl Pattern {
+impl FailurePattern {
     /// What all failed SYNs have and no answered one has, the most telling first.
-    fn find(failed: &[FailedSyn], listener: &ListenerHistory) -> Option<Pattern> {
+    fn find(failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
         let accepted = listener.accepted.as_deref()?;
         let (first, last) = (failed.iter().map(|f| f.at).min()?, failed.iter().map(|f| f.at).max()?);
         // Answers at another time show that the listener has changed, not that it treats clients differently.
@@ -132,7 +132,7 @@ impl Pattern {
         // Where each client asks once, those that fail are always others than those that do not.
         let is_client = || by_client && clients.len() * PATTERN <= failed.len();
         let in_turn = alternates(failed, listener);
-        let pattern = |(mark, answered)| Pattern { mark, failed: failed.len(), answered, by_client };
+        let pattern = |(mark, answered)| FailurePattern { mark, failed: failed.len(), answered, by_client };
         let others = || header(failed, accepted).or_else(|| is_client().then_some(SynFeature::Client));
         reuse(failed, accepted)
             .or_else(|| ecn(failed, accepted).then_some((SynFeature::Ecn, accepted.count)))
@@ -143,7 +143,7 @@ impl Pattern {
     /// One clause: what the failed SYNs have that the others lack.
     pub fn clause(&self, fate: SynOutcome) -> String {
         let fate = fate.participle();
-        let Pattern { failed, answered, .. } = self;
+        let FailurePattern { failed, answered, .. } = self;
         match self.mark {
             SynFeature::ReusedTuple(least, most) => format!(
                 "all {failed} SYNs that were {fate} reuse a four-tuple of an older connection that ended {least} to {most} \
@@ -233,7 +233,7 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
         }
     }
     let syn = &failed[0].syn;
-    let all_have = |same: fn(&Offer, &Offer) -> bool| failed.iter().all(|f| same(&f.syn, syn));
+    let all_have = |same: fn(&SynOffer, &SynOffer) -> bool| failed.iter().all(|f| same(&f.syn, syn));
     if all_have(|a, b| a.mss == b.mss) && accepted.mss.lacks(syn.mss) {
         return Some(SynFeature::SegmentSize(syn.mss));
     }

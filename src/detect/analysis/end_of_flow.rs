@@ -7,7 +7,9 @@ use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::ignored_client::ignored_pattern;
 use crate::detect::analysis::reset_together::{AT_ONCE, reset_together};
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, SegmentKind, Side};
+use crate::flow::facts::{
+    ConnectionFacts, OngoingRetransmission, RecoveredLosses, Reset, Role, SegmentKind, Side,
+};
 use crate::flow::outcome::{
     CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, has_overtaken_fin, is_by_box,
     stalled_alone,
@@ -46,7 +48,7 @@ pub enum FlowFailure<'a> {
         /// Who sends them.
         sender: Role,
         /// Which segments are missing.
-        missing: Missing,
+        missing: MissingSegments,
     },
     /// It was idle for `idle`; what `sender` then sent drew nothing, or a RST of somebody else.
     Forgotten {
@@ -71,7 +73,7 @@ pub enum FlowFailure<'a> {
         /// Who repeats.
         sender: Role,
         /// What.
-        repeating: &'a Repeating,
+        repeating: &'a OngoingRetransmission,
     },
     /// What `sender` sends is acknowledged, and repeated all the same: the acknowledgments do not reach it.
     NotHeard {
@@ -83,7 +85,7 @@ pub enum FlowFailure<'a> {
         /// Who repeated.
         sender: Role,
         /// What, and until when.
-        healed: &'a Healed,
+        healed: &'a RecoveredLosses,
     },
     /// A RST in the name of `role` that it did not send.
     Injected {
@@ -119,7 +121,7 @@ pub enum FlowFailure<'a> {
 
 /// Full-size segments that never arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Missing {
+pub struct MissingSegments {
     /// The size of the gap, bytes.
     pub gap: u32,
     /// The size of one segment, bytes.
@@ -255,7 +257,7 @@ fn missing_segment(
     role: Role,
     until: Timestamp,
     around: &DetectContext<'_>,
-) -> Option<Missing> {
+) -> Option<MissingSegments> {
     let side = f.side(role);
     // A smaller segment behind them did arrive.
     if side.flight.largest == 0 {
@@ -284,7 +286,7 @@ fn missing_segment(
     } else {
         GapActivity::Nothing
     };
-    is_left.then_some(Missing { gap, size, lasted, heard })
+    is_left.then_some(MissingSegments { gap, size, lasted, heard })
 }
 
 /// What a RST says of a connection that was established.

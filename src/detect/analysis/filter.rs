@@ -1,12 +1,12 @@
 //! A filter as the cause of SYNs that fail, told by what sets them apart.
 
-use crate::detect::analysis::common_features::{Pattern, SynFeature, SynOutcome};
+use crate::detect::analysis::common_features::{FailurePattern, SynFeature, SynOutcome};
 use crate::detect::draft::{Draft, cause};
 use crate::flow::key::Host;
 use crate::model::Cause;
 
 /// Makes a filter the cause of a finding, for what sets its SYN apart.
-pub fn blame_filter(d: &mut Draft, pattern: &Pattern, fate: SynOutcome, server: Host) {
+pub fn blame_filter(d: &mut Draft, pattern: &FailurePattern, fate: SynOutcome, server: Host) {
     let ip = server.socket().ip();
     let verb = if fate == SynOutcome::Refused { "refuses" } else { "drops" };
     d.cause = match pattern.mark {

@@ -2,7 +2,7 @@
 
 use crate::detect::analysis::half_closed::{HalfClosedInterval, half_closed_interval};
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, Reset, SegmentKind, Trigger};
+use crate::flow::facts::{ConnectionFacts, Reset, ResetTrigger, SegmentKind};
 use crate::time::Span;
 
 /// The shortest silence after which a FIN or a keepalive probe that draws a RST is put down to expiry.
@@ -41,7 +41,7 @@ pub struct ExpiredSocket<'a> {
     /// The RST.
     pub reset: &'a Reset,
     /// The segment that it answered.
-    pub trigger: Trigger,
+    pub trigger: ResetTrigger,
     /// The same in short.
     pub what: LateSegment,
     /// How long nothing had come before.

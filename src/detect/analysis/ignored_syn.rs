@@ -3,7 +3,7 @@
 
 use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, StuckConnection, TIMER, ignored_ack};
 use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
-use crate::detect::context::{Answers, DetectContext};
+use crate::detect::context::{DetectContext, ServerAnswers};
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, count};
 use crate::detect::refused_clients::RefusedClient;
@@ -170,9 +170,9 @@ fn end<'a>(f: &'a ConnectionFacts, syns: &[&Transmission], around: &DetectContex
         return End::TooSoon(gap);
     }
     let others_answered = match around.context.answers_of(f.server.address) {
-        Answers::Captured => return End::Never,
-        Answers::Missing => true,
-        Answers::Unseen => around.activity.seems_to_answer(),
+        ServerAnswers::Captured => return End::Never,
+        ServerAnswers::Missing => true,
+        ServerAnswers::Unseen => around.activity.seems_to_answer(),
     };
     if !others_answered || f.syn.count >= ALL_TRIES {
         return End::Never;
@@ -238,7 +238,7 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Transmission], around: &
         End::Never => {
             d.severity = if is_one_of_many(f, around) { Severity::Warning } else { Severity::Critical };
             match around.context.answers_of(f.server.address) {
-                Answers::Captured => "the server never answered".to_owned(),
+                ServerAnswers::Captured => "the server never answered".to_owned(),
                 _ => format!("the capture holds no packet of {}", server.ip()),
             }
         }

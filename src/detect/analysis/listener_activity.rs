@@ -5,12 +5,12 @@
 use std::sync::OnceLock;
 
 use crate::decode::segment::Address;
-use crate::detect::analysis::common_features::{FailedSyn, Patterns};
+use crate::detect::analysis::common_features::{FailedSyn, FailurePatterns};
 use crate::detect::analysis::ignored_ack::{StuckConnection, ignored_ack};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, Role, SegmentKind, Trigger};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, ResetTrigger, Role, SegmentKind};
 use crate::flow::key::{Host, Map};
 use crate::history::incomplete::{
-    HalfOpenRequest, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped,
+    HalfOpenRequest, IncompleteHandshakes, SynFingerprint, half_open, is_kept, is_stripped,
 };
 use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::syn_ack_lag::SynAckLags;
@@ -36,7 +36,7 @@ pub struct IgnoredSyns {
 
 /// A connection left half-closed when the capture ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LeftOpen {
+pub struct HalfClosedAtEnd {
     /// Who had closed.
     pub closer: Role,
     /// For how long the other had kept silent.
@@ -45,7 +45,7 @@ pub struct LeftOpen {
 
 /// A connection that a socket of the server reset before it had sent any payload on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Aborted {
+pub struct AbortedConnection {
     /// The RST.
     pub at: PacketRef,
     /// Whether the client had sent payload, which the application may have left unread.
@@ -86,9 +86,9 @@ pub struct ListenerActivity {
     /// The shortest pause in which a connection was forgotten on the path.
     pub forgotten: Option<Span>,
     /// Connections left half-closed at the end.
-    pub left_open: Vec<LeftOpen>,
+    pub left_open: Vec<HalfClosedAtEnd>,
     /// RSTs by a socket of the server on connections on which it had sent no payload.
-    pub aborted: Vec<Aborted>,
+    pub aborted: Vec<AbortedConnection>,
     /// Bare RSTs in answer to the final ACK.
     pub reset: Vec<ResetAck>,
     /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps, and not repeated unless asked
@@ -109,7 +109,7 @@ pub struct ListenerActivity {
     /// Whether SYNs that were never answered and answered ones alternate, once it was asked for.
     pub(in crate::detect) ignored_in_turn: OnceLock<bool>,
     /// What sets these apart.
-    pub patterns: Patterns,
+    pub patterns: FailurePatterns,
     /// When connections turned out to be lost that the server had had: a RST without a socket answered their clients' data or
     /// probes.
     pub sockets_lost: Vec<Timestamp>,
@@ -156,7 +156,7 @@ struct AbortedTogether {
 }
 
 impl AbortedTogether {
-    fn of(aborted: &[Aborted]) -> AbortedTogether {
+    fn of(aborted: &[AbortedConnection]) -> AbortedTogether {
         let mut all: Vec<(Timestamp, [u32; 2])> =
             aborted.iter().map(|a| (a.at.time, [u32::from(!a.asked), u32::from(a.prompt)])).collect();
         all.sort_unstable();
@@ -290,7 +290,7 @@ impl ListenerActivity {
         }
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Interval { from: f.first.time, to: f.first.time };
-            let look = SynLook::of(f);
+            let look = SynFingerprint::of(f);
             self.lone_syns.push(HalfOpenRequest {
                 syn: f.first,
                 during,
@@ -321,7 +321,7 @@ impl ListenerActivity {
                 }
             } else {
                 let prompt = reset.trigger.is_some_and(|t| reset.at.time - t.at.time < ANSWER);
-                self.aborted.push(Aborted { at: reset.at, asked: f.c.has_spoken(), prompt });
+                self.aborted.push(AbortedConnection { at: reset.at, asked: f.c.has_spoken(), prompt });
             }
         }
         if is_stripped(f) {
@@ -458,8 +458,9 @@ fn is_closed_in_use(f: &ConnectionFacts) -> bool {
 
 /// Whether a RST shows that the server has lost the socket of a connection that it had not closed.
 fn has_lost_socket(f: &ConnectionFacts) -> bool {
-    let is_answer =
-        |t: &Trigger| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::KeepAlive);
+    let is_answer = |t: &ResetTrigger| {
+        matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::KeepAlive)
+    };
     f.progress.is_some()
         && f.s.fin.is_none()
         && f.s.reset.as_deref().is_some_and(|r| r.is_bare() && r.trigger.as_ref().is_some_and(is_answer))

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::decode::segment::{Address, PacketId};
 use crate::detect::analysis::listener_activity::ListenerActivity;
+use crate::detect::capture_state::CaptureState;
 use crate::flow::facts::PacketRef;
 use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::FIRST_TIMER;
@@ -70,13 +71,17 @@ impl AllLoneSyns {
         AllLoneSyns::together(activities, |a| if is_told(a) { &[] } else { &a.lone_syns }, is_lone)
     }
 
-    /// Those that were answered and not taken up. Where the capture `goes_on` a repeated SYN-ACK is not the last one until
+    /// Lone SYNs whose SYN-ACK drew no answer. While the capture runs, a repeated SYN-ACK counts as the last one only when
     /// the next would have come.
-    pub fn answered(activities: &Map<Host, ListenerActivity>, end: Timestamp, goes_on: bool) -> AllLoneSyns {
+    pub fn answered(
+        activities: &Map<Host, ListenerActivity>,
+        end: Timestamp,
+        capture: CaptureState,
+    ) -> AllLoneSyns {
         let is_lone = |h: &HalfOpenRequest| {
-            let is_over = match goes_on {
-                true => end - h.during.to >= FIRST_TIMER,
-                false => h.syn_acks > 1 || end - h.syn.time >= FIRST_TIMER,
+            let is_over = match capture {
+                CaptureState::Running => end - h.during.to >= FIRST_TIMER,
+                CaptureState::Ended => h.syn_acks > 1 || end - h.syn.time >= FIRST_TIMER,
             };
             let is_held = h.during.to - h.during.from >= HELD;
             h.syns > 0 && u32::from(h.syn_acks) < ASKED_AGAIN && is_over && is_held

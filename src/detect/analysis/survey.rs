@@ -3,7 +3,7 @@
 use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, flow_failure};
 use crate::detect::analysis::half_closed::half_closed_interval;
 use crate::detect::analysis::host_activity::HostActivity;
-use crate::detect::analysis::listener_activity::LeftOpen;
+use crate::detect::analysis::listener_activity::HalfClosedAtEnd;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::context::CaptureContext;
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
@@ -11,7 +11,7 @@ use crate::flow::key::{Host, Map};
 use crate::history::host_pairs::HostPair;
 use crate::history::incomplete::{HalfOpenRequest, IncompleteHandshakes};
 use crate::history::interval::{Interval, UnservedInterval};
-use crate::history::tw_recycle::Tally;
+use crate::history::tw_recycle::SynFateCounts;
 use rayon::prelude::*;
 
 /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the intervals in which
@@ -56,11 +56,11 @@ pub fn survey(
         AllLoneSyns::unanswered(&context.activities, end, |syn| context.peers.is_suspect(syn));
     // Of a capture of nothing but handshakes none has an end.
     if !context.handshakes_only {
-        context.lone_answers = AllLoneSyns::answered(&context.activities, end, context.goes_on);
+        context.lone_answers = AllLoneSyns::answered(&context.activities, end, context.state);
     }
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
         let pair = HostPair { client: f.client.address, server: f.server.address };
-        let known = context.peers.tally(pair) != Tally::default();
+        let known = context.peers.tally(pair) != SynFateCounts::default();
         if known && !context.peers.is_suspect(f.first.packet) {
             context.activities.entry(f.server).or_default().unexplained += 1;
         }
@@ -80,7 +80,7 @@ pub fn survey(
             let half = half_closed_interval(f, &context.around(f))
                 .filter(|half| half.ended_by.is_none() && half.breaks_rhythm())?;
             (f.ending == Ending::CaptureEnd && f.both_seen())
-                .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
+                .then_some((f.server, HalfClosedAtEnd { closer: half.closer, lasted: half.lasted() }))
         })
         .collect();
     for (server, left) in left_open {

@@ -97,14 +97,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         d.shows(t.at, "last segment of the other side before it");
     }
     // A request that was never answered is lost. Otherwise the connection had served its purpose.
-    let is_unanswered = !f.mid_stream && f.c.bytes > 0 && f.s.bytes == 0;
-    d.severity = if is_unanswered { Severity::Critical } else { Severity::Info };
+    d.severity = if has_unanswered_request(f) { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, reset, side, peer);
     if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
         d.severity = d.severity.max(Severity::Warning);
         d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
-    d.summary = summary(f, role, reset, reason, is_unanswered);
+    d.summary = summary(f, role, reset, reason);
     d.cause = cause(
         reason.text(),
         reason.functions(),
@@ -237,9 +236,15 @@ fn closed_at_once(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
     Some(d)
 }
 
-fn summary(f: &ConnectionFacts, by: Role, reset: &Reset, reason: Reason, is_unanswered: bool) -> String {
+/// Whether the client sent data, and the server none in all the connection.
+fn has_unanswered_request(f: &ConnectionFacts) -> bool {
+    !f.mid_stream && f.c.bytes > 0 && f.s.bytes == 0
+}
+
+fn summary(f: &ConnectionFacts, by: Role, reset: &Reset, reason: Reason) -> String {
     // The data was acknowledged, so the server's kernel has it.
-    let waited = f.c.last_data.filter(|_| is_unanswered && by == Role::Client && !f.c.has_outstanding());
+    let is_waiting = by == Role::Client && has_unanswered_request(f) && !f.c.has_outstanding();
+    let waited = f.c.last_data.filter(|_| is_waiting);
     let waited = waited.map(|asked| reset.at.time - asked.time).filter(|waited| *waited >= PATIENCE);
     let socket = f.host(by).socket();
     match (reason, waited) {

@@ -3,7 +3,7 @@
 use crate::decode::segment::Flags;
 use crate::detect::analysis::common_features::SynOutcome;
 use crate::detect::analysis::filter;
-use crate::detect::analysis::icmp::Undelivered;
+use crate::detect::analysis::icmp::DeliveryFailure;
 use crate::detect::context::DetectContext;
 use crate::detect::details::{Details, Refusal};
 use crate::detect::draft::{Draft, cause};
@@ -66,7 +66,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.shows(syn.at, "SYN");
     let is_traced = reset.is_none()
         && icmp.is_some_and(|error| {
-            Undelivered::read(error, Span::ZERO, f.syn_offer.ttl) == Undelivered::Traced
+            DeliveryFailure::read(error, Span::ZERO, f.syn_offer.ttl) == DeliveryFailure::Traced
         });
     d.severity = if is_traced { Severity::Info } else { Severity::Critical };
     d.details = Details::Refusal(if reset.is_some() { Refusal::Reset } else { Refusal::Icmp });
@@ -226,7 +226,7 @@ fn blame_missing_listener(d: &mut Draft) {
 fn by_icmp(f: &ConnectionFacts, error: &IcmpError, asked: Timestamp) -> Draft {
     // A SYN that was repeated is answered by the error that comes next.
     let after = error.at.time - asked;
-    let why = Undelivered::read(error, after, f.syn_offer.ttl);
+    let why = DeliveryFailure::read(error, after, f.syn_offer.ttl);
     let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
     let text = format!("ICMP {} (type {} code {}){by} quotes the SYN", why.name(), error.kind, error.code);
     let mut d = Draft::about(f, &SPEC, (error.at, text));

@@ -2,12 +2,12 @@
 
 use crate::decode::segment::Traits;
 use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
-use crate::detect::analysis::icmp::Undelivered;
+use crate::detect::analysis::icmp::DeliveryFailure;
 use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Healed, IcmpError, PacketRef, Role};
+use crate::flow::facts::{ConnectionFacts, IcmpError, PacketRef, RecoveredLosses, Role};
 use crate::flow::outcome::REPEATED;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
@@ -40,7 +40,7 @@ finding! {
         at_fault: "the receiving side, or the path to it",
         wants: Wants::full(|f, _| {
             [&f.c, &f.s].iter().any(|side| {
-                let healed = |h: &Healed| h.count > 2 && h.at.time - h.first.time > Span::secs(2);
+                let healed = |h: &RecoveredLosses| h.count > 2 && h.at.time - h.first.time > Span::secs(2);
                 side.repeating
                     .as_ref()
                     .is_some_and(|r| r.count > 2 || r.of_acknowledged > 2 || r.healed.as_ref().is_some_and(healed))
@@ -136,7 +136,7 @@ fn undelivered(f: &ConnectionFacts, sender: Role, since: PacketRef) -> Option<&I
 fn blame_reporter(d: &mut Draft, f: &ConnectionFacts, sender: Role, error: &IcmpError) {
     let since = f.side(sender).flight.begin.time;
     let ttl = if sender == Role::Client { f.syn_offer.ttl } else { f.syn_ack_offer.ttl };
-    let why = Undelivered::read(error, error.at.time - since, ttl);
+    let why = DeliveryFailure::read(error, error.at.time - since, ttl);
     let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
     let text = format!("ICMP {} (type {} code {}){by} quotes the data", why.name(), error.kind, error.code);
     d.shows(error.at, text);
@@ -156,7 +156,12 @@ fn blame_reporter(d: &mut Draft, f: &ConnectionFacts, sender: Role, error: &Icmp
 }
 
 /// Data repeated for long, and acknowledged in the end.
-fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &DetectContext<'_>) -> Draft {
+fn interrupted(
+    f: &ConnectionFacts,
+    sender: Role,
+    healed: &RecoveredLosses,
+    around: &DetectContext<'_>,
+) -> Draft {
     let lasted = healed.at.time - healed.first.time;
     let n = times(healed.count.into());
     let (own, peer) = (f.host(sender), f.host(sender.peer()));

@@ -2,7 +2,7 @@
 
 use crate::detect::analysis::end_of_flow::FORGETFUL;
 use crate::detect::analysis::ignored_ack::ignored_ack;
-use crate::detect::context::{Answers, DetectContext};
+use crate::detect::context::{DetectContext, ServerAnswers};
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
@@ -57,7 +57,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let last = side.in_vain().map_or(side.last, |r| r.last).max(fin);
     let lasted = last.time - fin.time;
     // The repetitions alone show that no acknowledgment came back, where the capture began after all else.
-    let joined = f.mid_stream && around.context.answers_of(f.server.address) != Answers::Missing;
+    let joined = f.mid_stream && around.context.answers_of(f.server.address) != ServerAnswers::Missing;
     if !(f.both_seen() || joined)
         || stuck
         || lasted < LONG

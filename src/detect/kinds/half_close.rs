@@ -2,8 +2,9 @@
 
 use crate::decode::segment::Traits;
 use crate::detect::analysis::half_closed::{HalfClosedInterval, half_closed_interval};
+use crate::detect::capture_state::CaptureState;
 use crate::detect::context::DetectContext;
-use crate::detect::details::{Details, HalfClosed};
+use crate::detect::details::{Details, HalfClosedDetails};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, RelationCondition, finding};
 use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
@@ -79,7 +80,7 @@ fn was_cut_short(f: &ConnectionFacts, half: &HalfClosedInterval, around: &Detect
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
     half.ended_by.is_none()
         && half.breaks_rhythm()
-        && !around.context.goes_on
+        && around.context.state == CaptureState::Ended
         && f.ending == Ending::CaptureEnd
         && alike().count() >= PATTERN
         && longest.0 >= around.context.settings.half_close_after.0 / 4
@@ -188,7 +189,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &[],
         &["net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time"],
     );
-    d.details = Details::HalfClose(HalfClosed {
+    d.details = Details::HalfClose(HalfClosedDetails {
         closer: half.closer,
         closer_host: closer,
         waiter_host: waiter,

@@ -46,6 +46,15 @@ finding! {
 /// Idle times that differ by less are one time-out.
 const ALIKE: Span = Span::millis(500);
 
+/// When the client sent its next request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NextRequest {
+    /// Before the server's FIN arrived: it does not acknowledge the FIN.
+    BeforeFin,
+    /// After the server's FIN arrived.
+    AfterFin,
+}
+
 /// See [`IdleCloseRace`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let FlowFailure::ClosedWhenAsked { idle, reset } = flow_failure(f, around)? else { return None };
@@ -53,25 +62,28 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let asked = f.c.flight.begin;
     let apart = if asked > fin { asked.time - fin.time } else { fin.time - asked.time };
     let mut d = Draft::about(f, &SPEC, (fin, format!("FIN of the server after {idle} without a request")));
-    let had_fin = f.c.flight.ack.after(f.s.fin_seq);
+    let request =
+        if f.c.flight.ack.after(f.s.fin_seq) { NextRequest::AfterFin } else { NextRequest::BeforeFin };
     d.shows(
         asked,
-        match had_fin {
-            false => "the next request, sent before the FIN had arrived",
-            true => "the next request: the client's kernel had the FIN, the application did not look",
+        match request {
+            NextRequest::BeforeFin => "the next request, sent before the FIN had arrived",
+            NextRequest::AfterFin => {
+                "the next request: the client's kernel had the FIN, the application did not look"
+            }
         },
     );
     d.shows(reset.at, "RST answers the request");
     d.severity = Severity::Warning;
     let (server, client) = (f.server.socket(), f.client.socket());
-    d.summary = match had_fin {
+    d.summary = match request {
         _ if idle < KEPT_ALIVE && stops(f, around).is_none() => format!(
             "The server {server} closed a connection in use between two requests, and reset the next request of {client}."
         ),
-        false => format!(
+        NextRequest::BeforeFin => format!(
             "The server {server} closed a connection that had been idle for {idle} while the next request of {client} was under way, and reset the request."
         ),
-        true => format!(
+        NextRequest::AfterFin => format!(
             "The server {server} closed a connection that had been idle for {idle}; {apart} later {client} sent the next request on it all the same, and got a RST."
         ),
     };
@@ -80,7 +92,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         .filter(|stops| *stops == ApplicationEndSign::Refuses || idle < KEPT_ALIVE || !closes_alike(around))
     {
         Some(stops) => blame_stop(&mut d, f, stops),
-        None => blame_time_out(&mut d, f, idle, apart, had_fin),
+        None => blame_time_out(&mut d, f, idle, apart, request),
     }
     Some(d)
 }
@@ -116,7 +128,7 @@ fn blame_stop(d: &mut Draft, f: &ConnectionFacts, stops: ApplicationEndSign) {
 }
 
 /// The server's time-out fits that of its client badly.
-fn blame_time_out(d: &mut Draft, f: &ConnectionFacts, idle: Span, apart: Span, had_fin: bool) {
+fn blame_time_out(d: &mut Draft, f: &ConnectionFacts, idle: Span, apart: Span, request: NextRequest) {
     d.cause = cause(
         "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",
         &["tcp_rcv_state_process", "tcp_v4_send_reset"],
@@ -135,11 +147,13 @@ fn blame_time_out(d: &mut Draft, f: &ConnectionFacts, idle: Span, apart: Span, h
             "The client had been answered more than once.",
         );
     } else {
-        d.probable(match had_fin {
-            false => {
+        d.probable(match request {
+            NextRequest::BeforeFin => {
                 format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN")
             }
-            true => format!("the request came {apart} after the FIN of an idle connection, and drew a RST"),
+            NextRequest::AfterFin => {
+                format!("the request came {apart} after the FIN of an idle connection, and drew a RST")
+            }
         });
     }
     d.or(

@@ -34,7 +34,7 @@ finding! {
         plain_words: "A box between the hosts has forgotten a connection that was not used for a while.",
         at_fault: "a NAT gateway, firewall or load balancer on the path",
         wants: Wants::full(|f, _| {
-            let repeated = |r: &crate::flow::facts::Repeating| r.count > 2;
+            let repeated = |r: &crate::flow::facts::OngoingRetransmission| r.count > 2;
             f.c.resets + f.s.resets > 0 || [&f.c, &f.s].iter().any(|side| side.repeating.as_deref().is_some_and(repeated))
         }),
         examine: Examine::Connection(examine),

@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, flow_failure};
+use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, MissingSegments, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -139,9 +139,9 @@ fn doubt_without_sack(d: &mut Draft, sender: Role, mtu: u32) {
 }
 
 /// Captured where the large segments do not arrive.
-fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
+fn write_missing(f: &ConnectionFacts, sender: Role, missing: MissingSegments) -> Draft {
     let (side, receiver) = (f.side(sender), sender.peer());
-    let Missing { gap, size, lasted, heard } = missing;
+    let MissingSegments { gap, size, lasted, heard } = missing;
     let behind = side.flight.largest;
     let seen = format!("{behind} bytes of the {sender} arrive, {gap} bytes before them do not");
     let mut d = Draft::about(f, &SPEC, (side.flight.begin, seen));

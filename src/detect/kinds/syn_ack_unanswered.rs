@@ -167,8 +167,7 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, format!("SYN-ACK, {waited} after the SYN")));
     d.shows(syn.at, "SYN").shows(reset.at, "RST of the client: it has no socket for this any more");
-    let is_slow_path = is_path_slow(around, waited);
-    d.severity = harm_of_giving_up(around, is_slow_path);
+    d.severity = harm_of_giving_up(around, waited);
     d.summary = format!(
         "{} answered the SYN of {} only after {waited}; by then the client had closed its socket and answered by a RST.",
         f.server.socket(),
@@ -181,7 +180,7 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &[],
     );
     d.measure_span("answered_after_s", waited).measure("syns", f.syn.count);
-    d.possible(match is_slow_path {
+    d.possible(match is_path_slow(around, waited) {
         true => "the RST has the shape of one without a socket; all handshakes of this server take about as long",
         false => "the RST has the shape of one without a socket, and the SYN-ACK came a second or more after the SYN",
     });
@@ -205,9 +204,9 @@ fn is_path_slow(around: &DetectContext<'_>, waited: Span) -> bool {
 }
 
 /// How bad it is that clients gave up. On a slow path, who asks like that may want no more than the answer.
-fn harm_of_giving_up(around: &DetectContext<'_>, is_slow_path: bool) -> Severity {
+fn harm_of_giving_up(around: &DetectContext<'_>, waited: Span) -> Severity {
     let is_accident = (around.activity.given_up as usize) < SEVERAL;
-    if is_slow_path || is_accident { Severity::Info } else { Severity::Critical }
+    if is_path_slow(around, waited) || is_accident { Severity::Info } else { Severity::Critical }
 }
 
 /// The server answered soon, and the client's RST came late.
@@ -216,8 +215,7 @@ fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
     let took = reset.at.time - syn_ack.at.time;
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, "SYN-ACK"));
     d.shows(syn.at, "SYN").shows(reset.at, format!("RST of the client, {took} after the SYN-ACK"));
-    let is_slow_path = is_path_slow(around, took);
-    d.severity = harm_of_giving_up(around, is_slow_path);
+    d.severity = harm_of_giving_up(around, took);
     d.summary = format!(
         "{} answered the SYN of {} at once; {took} later the client answered by a RST, for it had no socket any more.",
         f.server.socket(),
@@ -230,7 +228,7 @@ fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
         &[],
     );
     d.measure_span("reset_after_s", took).measure("syns", f.syn.count);
-    d.possible(match is_slow_path {
+    d.possible(match is_path_slow(around, took) {
         true => {
             "the RST has the shape of one without a socket; all handshakes of this server take about as long"
         }

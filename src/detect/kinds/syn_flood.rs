@@ -1,13 +1,14 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
 use crate::detect::analysis::flood::{LEAST, SOURCES};
-use crate::detect::context::{Answers, DetectContext, FloodSize};
+use crate::detect::capture_state::CaptureState;
+use crate::detect::context::{DetectContext, FloodSize, ServerAnswers};
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, RelationCondition, finding};
 use crate::flow::key::{Host, Map, Set};
-use crate::history::incomplete::{HalfOpenRequest, SynLook};
+use crate::history::incomplete::{HalfOpenRequest, SynFingerprint};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender, Severity};
 use crate::time::{Span, Timestamp};
@@ -113,10 +114,10 @@ const UNDER_WAY: Span = Span::millis(300);
 /// goes on those that should be completed by now.
 fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
     let context = around.context;
-    let until = match (context.handshakes_only, context.goes_on) {
+    let until = match (context.handshakes_only, context.state) {
         (true, _) => Timestamp::MAX,
-        (false, true) => around.end().after(Span(-UNDER_WAY.0)),
-        (false, false) => return Vec::new(),
+        (false, CaptureState::Running) => around.end().after(Span(-UNDER_WAY.0)),
+        (false, CaptureState::Ended) => return Vec::new(),
     };
     let is_one = |h: &&HalfOpenRequest| h.syns <= 1 && h.syn_acks == 1 && h.syn.time <= until;
     let once = around.activity.half_open.iter().filter(is_one);
@@ -125,7 +126,7 @@ fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
 
 /// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
 fn look_alike(all: &[&HalfOpenRequest]) -> bool {
-    let mut looks: Map<SynLook, usize> = Map::default();
+    let mut looks: Map<SynFingerprint, usize> = Map::default();
     for h in all {
         *looks.entry(h.look).or_default() += 1;
     }
@@ -200,7 +201,7 @@ impl<'a> HandshakeCrowd<'a> {
     }
 
     /// Certainty, and what else it could be.
-    fn judge(&self, d: &mut Draft, answers: Answers) {
+    fn judge(&self, d: &mut Draft, answers: ServerAnswers) {
         if self.shown == Shown::HeldRequests {
             d.probable("the clients neither repeated their SYNs nor completed a handshake");
             d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
@@ -218,8 +219,8 @@ impl<'a> HandshakeCrowd<'a> {
             return;
         }
         d.possible(match answers {
-            Answers::Captured => "the SYNs come from about as many addresses, once each; the rest of these connections was not captured",
-            Answers::Missing | Answers::Unseen => {
+            ServerAnswers::Captured => "the SYNs come from about as many addresses, once each; the rest of these connections was not captured",
+            ServerAnswers::Missing | ServerAnswers::Unseen => {
                 "the SYNs come from about as many addresses, once each; the server's direction was not captured"
             }
         });

@@ -8,7 +8,7 @@ use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered};
 use crate::detect::analysis::told_together::subject;
 use crate::detect::analysis::tunnel;
-use crate::detect::context::{Answers, DetectContext};
+use crate::detect::context::{DetectContext, ServerAnswers};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, IgnoredPackets, Property, finding};
@@ -86,11 +86,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         )
     };
     d.possible(match around.context.answers_of(f.server.address) {
-        Answers::Captured => "no other packet in the capture shows why",
-        Answers::Missing => {
+        ServerAnswers::Captured => "no other packet in the capture shows why",
+        ServerAnswers::Missing => {
             "the server's direction is not in the capture: the client repeated its SYN, so no answer reached it in time"
         }
-        Answers::Unseen => "no packet of the server is in the capture, so nothing shows why",
+        ServerAnswers::Unseen => "no packet of the server is in the capture, so nothing shows why",
     });
     if at_server {
         d.or("A full accept queue or SYN queue.", others_waited(syns[0].at.time, around));
@@ -160,21 +160,21 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     );
     let why = "a kernel repeats a SYN after 1 s; these were not repeated";
     match around.context.answers_of(server.address) {
-        Answers::Captured => {
+        ServerAnswers::Captured => {
             d.possible(format!("{why}, and other SYNs to this address were answered"));
             d.or("The capture missed the answers.", "It holds other answers of this address.");
         }
-        Answers::Missing => {
+        ServerAnswers::Missing => {
             d.cause = cause("The answers of this address are missing from the capture.", &[], &[], &[]);
             d.possible(
                 "clients of this address went on, so they had its answers; the capture holds one direction",
             );
         }
-        Answers::Unseen if around.context.handshakes_only => {
+        ServerAnswers::Unseen if around.context.handshakes_only => {
             d.cause = cause("The answers were not captured, or there were none.", &[], &[], &[]);
             d.possible("the capture holds SYNs and nothing else of this address: a filter, or one direction");
         }
-        Answers::Unseen => {
+        ServerAnswers::Unseen => {
             d.possible(format!("{why}; the capture holds no packet of {}", server.address.ip()));
             d.or(
                 "The capture holds one direction only: the answers took another way.",
@@ -220,7 +220,7 @@ const AFTERWARDS: Span = Span::secs(120);
 
 /// What else was heard of the server's host while it ignored the SYNs.
 fn weigh_signs_of_life(d: &mut Draft, f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) {
-    if around.context.answers_of(f.server.address) != Answers::Captured || during.to == during.from {
+    if around.context.answers_of(f.server.address) != ServerAnswers::Captured || during.to == during.from {
         return;
     }
     let heard = around.heard_of_host(f.server.address, during);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure, is_reset_at_answer};
-use crate::detect::context::{DetectContext, OtherName};
+use crate::detect::context::{DetectContext, TranslatedServer};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind};
@@ -55,13 +55,14 @@ finding! {
 /// See [`UntranslatedSegment`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some((receiver, stray)) = around.untranslated(f) {
-        let lost = is_lost(f, receiver, stray, around);
-        return Some(write(f, (f.client, f.server), (receiver, stray), lost));
+        let severity = if is_lost(f, receiver, stray, around) { Severity::Critical } else { Severity::Info };
+        return Some(write(f, (f.client, f.server), (receiver, stray), severity));
     }
     if let Some((home, receiver, stray)) = around.connection_of_stray(f) {
         // Open: the receiver waits for what its peer has sent, or has given up.
-        let lost = stray.reset.is_some() && home.last <= stray.first;
-        return Some(write(f, (home.client, home.server), (receiver, &stray), lost));
+        let is_lost = stray.reset.is_some() && home.last <= stray.first;
+        let severity = if is_lost { Severity::Critical } else { Severity::Info };
+        return Some(write(f, (home.client, home.server), (receiver, &stray), severity));
     }
     if let Some(other) = around.answered_elsewhere(f) {
         return Some(write_other_name(f, other));
@@ -130,7 +131,7 @@ fn write_handshake(f: &ConnectionFacts) -> Draft {
 }
 
 /// The capture holds the SYN before and after the NAT, and the answer only as the server sent it.
-fn write_other_name(f: &ConnectionFacts, other: &OtherName) -> Draft {
+fn write_other_name(f: &ConnectionFacts, other: &TranslatedServer) -> Draft {
     let (client, due, from) = (f.client.socket(), f.server.socket(), other.server.socket());
     let mut d = Draft::about(f, &SPEC, (f.first, format!("SYN to {due}")));
     let [syn, answer] = other.handshake;
@@ -198,7 +199,7 @@ fn write(
     f: &ConnectionFacts,
     (client, server): (Host, Host),
     (receiver, stray): (Role, &Stray),
-    lost: bool,
+    severity: Severity,
 ) -> Draft {
     let sender = receiver.peer();
     let sent_as = if sender == Role::Client { client } else { server };
@@ -220,7 +221,7 @@ fn write(
         d.shows(reset.at, format!("RST of the {sender} {due}: its socket is gone"));
     }
     (d.client, d.server) = (Some(client), Some(server));
-    d.severity = if lost { Severity::Critical } else { Severity::Info };
+    d.severity = severity;
     d.summary = format!(
         "A {what} of the connection {} -> {} came to {to} from {from} instead of {due}.",
         client.socket(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::decode::segment::Address;
 use crate::detect::Draft;
-use crate::detect::context::Stated;
+use crate::detect::context::StatedByHost;
 use crate::host::{HostFacts, Snapshot, listeners};
 use crate::model::{Inferred, Subject};
 
@@ -18,14 +18,14 @@ const ALWAYS: &[&str] = &[
 ];
 
 /// What the host of a snapshot states, so that it is not inferred as well.
-pub fn of(snapshot: &Snapshot) -> Stated {
+pub fn of(snapshot: &Snapshot) -> StatedByHost {
     let sockets = snapshot.listeners.iter().flatten();
-    Stated {
+    StatedByHost {
         addresses: snapshot.addresses.iter().map(|ip| Address::from(*ip)).collect(),
         settings: snapshot.sysctls.keys().cloned().collect(),
         backlogs: sockets.filter_map(|socket| Some((socket.address, socket.backlog?))).collect(),
         at: snapshot.time,
-        ..Stated::default()
+        ..StatedByHost::default()
     }
 }
 

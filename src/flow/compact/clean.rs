@@ -9,7 +9,7 @@ use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::compact::header::{Header, VaryingFields};
 use crate::flow::connection::Connection;
-use crate::flow::facts::{BothEnds, PacketRef, Previous, Role};
+use crate::flow::facts::{BothEnds, PacketRef, PreviousIncarnation, Role};
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -372,11 +372,11 @@ impl CleanFlow {
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
-    pub fn as_previous(&self) -> Previous {
+    pub fn as_previous(&self) -> PreviousIncarnation {
         let stamped =
             self.segments().rfind(|sent| !sent.by_server && sent.options.has(TcpOptions::TIMESTAMPS));
         let BothEnds { client, server } = &self.ends;
-        Previous {
+        PreviousIncarnation {
             last: self.segments().next_back().map_or(self.handshake.last(), |sent| self.mark(sent)),
             client_next: client.next,
             server_next: server.next,

@@ -7,7 +7,7 @@
 use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::header::{Header, VaryingFields};
 use crate::flow::connection::{Connection, copies_come_within};
-use crate::flow::facts::{Offer, PacketRef, Previous, another_way, push_exactly};
+use crate::flow::facts::{PacketRef, PreviousIncarnation, SynOffer, another_way, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -237,9 +237,9 @@ impl HalfOpen {
     }
 
     /// What the SYN offered.
-    pub fn syn_offer(&self) -> Offer {
+    pub fn syn_offer(&self) -> SynOffer {
         let syn = &self.syn;
-        Offer {
+        SynOffer {
             options: syn.options,
             mss: syn.mss,
             window_scale: syn.window_scale,
@@ -286,8 +286,8 @@ impl HalfOpen {
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
-    pub fn as_previous(&self) -> Previous {
-        Previous {
+    pub fn as_previous(&self) -> PreviousIncarnation {
+        PreviousIncarnation {
             last: self.last(),
             client_next: self.syn.seq.advance(1),
             server_next: if self.syn_acks() > 0 { self.syn_ack.seq.advance(1) } else { Seq(0) },

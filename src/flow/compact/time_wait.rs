@@ -5,7 +5,7 @@ use crate::decode::segment::{Flags, Segment};
 use crate::flow::compact::clean::CleanFlow;
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::connection::Connection;
-use crate::flow::facts::{PacketRef, Previous, Role};
+use crate::flow::facts::{PacketRef, PreviousIncarnation, Role};
 use crate::flow::key::Direction;
 use crate::seq::Seq;
 
@@ -52,7 +52,7 @@ impl TimeWaitEntry {
         TimeWaitEntry::new(handshake.client_is(), Some(handshake.syn.seq), &handshake.as_previous())
     }
 
-    fn new(client_is: Direction, isn: Option<Seq>, previous: &Previous) -> TimeWaitEntry {
+    fn new(client_is: Direction, isn: Option<Seq>, previous: &PreviousIncarnation) -> TimeWaitEntry {
         let first = match previous.first_fin {
             Some(Role::Client) => CLIENT_FIRST,
             Some(Role::Server) => SERVER_FIRST,
@@ -79,9 +79,9 @@ impl TimeWaitEntry {
     }
 
     /// What the next one should know.
-    pub fn previous(&self) -> Previous {
+    pub fn previous(&self) -> PreviousIncarnation {
         let has = |bit: u8| self.known & bit != 0;
-        Previous {
+        PreviousIncarnation {
             last: self.last,
             client_next: self.client_next,
             server_next: self.server_next,

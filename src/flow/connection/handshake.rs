@@ -4,7 +4,8 @@
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, Offer, PacketRef, Role, Roles, SegmentKind, ServerProgress, Side, Transmission,
+    ConnectionFacts, FinalAck, PacketRef, Role, Roles, SegmentKind, ServerProgress, Side, SynOffer,
+    Transmission,
 };
 use crate::seq::Seq;
 use crate::time::Span;
@@ -288,8 +289,8 @@ fn is_of_request(f: &ConnectionFacts, s: &Segment, what: SegmentKind) -> bool {
     !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive.is_some()
 }
 
-fn offer(s: &Segment) -> Offer {
-    Offer {
+fn offer(s: &Segment) -> SynOffer {
+    SynOffer {
         options: s.options,
         mss: s.mss,
         window_scale: s.window_scale,

@@ -6,7 +6,8 @@
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Segment, TcpOptions};
 use crate::flow::facts::{
-    ConnectionFacts, Flight, Healed, PacketRef, Pause, Probing, Role, SegmentKind, Side, ZeroWindow,
+    ConnectionFacts, Flight, KeepaliveProbing, PacketRef, Pause, RecoveredLosses, Role, SegmentKind, Side,
+    ZeroWindow,
 };
 use crate::time::{Span, Timestamp};
 
@@ -175,8 +176,9 @@ fn note_no_new_data(side: &mut Side, s: &Segment, what: SegmentKind, last: Times
         }
         SegmentKind::KeepAlive => {
             side.keepalive = Some(PacketRef::of(s));
-            side.probing
-                .get_or_insert_with(|| Box::new(Probing { first: PacketRef::of(s), ..Probing::default() }));
+            side.probing.get_or_insert_with(|| {
+                Box::new(KeepaliveProbing { first: PacketRef::of(s), ..KeepaliveProbing::default() })
+            });
             side.keepalives = side.keepalives.saturating_add(1);
         }
         SegmentKind::Fin => {
@@ -201,7 +203,8 @@ fn note_no_new_data(side: &mut Side, s: &Segment, what: SegmentKind, last: Times
     false
 }
 
-/// What the segment says of the stream of the peer of its sender. `closed` is the acknowledgment of the sender's FIN.
+/// Notes what the segment acknowledges of its receiver's stream. `closed` is the acknowledgment of the sender's FIN;
+/// `eventful` is the field of the connection, whose sides are borrowed apart from it.
 #[inline(always)]
 fn note_acknowledgment(closed: Option<PacketRef>, peer: &mut Side, s: &Segment, eventful: bool) {
     if !peer.next_known {
@@ -330,7 +333,7 @@ fn note_healed(side: &mut Side, s: &Segment) {
     let Some(repeating) = &mut side.repeating else { return };
     if repeating.count > 0 && s.ack.after(repeating.seq) {
         if repeating.healed.is_none_or(|before| before.count < repeating.count) {
-            repeating.healed = Some(Healed {
+            repeating.healed = Some(RecoveredLosses {
                 first: repeating.first,
                 at: PacketRef::of(s),
                 count: repeating.count,

@@ -29,7 +29,7 @@ pub struct Reset {
     /// Traits: checksum state.
     pub traits: Traits,
     /// The peer's last segment before it.
-    pub trigger: Option<Trigger>,
+    pub trigger: Option<ResetTrigger>,
     /// What its sender's other segments had shown until then.
     pub before: SegmentProfile,
     /// Segments other than RST that its sender sent on after it, and the first of them.
@@ -68,7 +68,7 @@ pub struct SegmentProfile {
 /// The peer's last segment before a RST.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Trigger {
+pub struct ResetTrigger {
     /// Packet and time.
     pub at: PacketRef,
     /// The kind of segment.

@@ -42,10 +42,10 @@ impl Transmission {
     }
 }
 
-/// All transmissions of one segment: every one up to [`Repeats::KEPT`], then the last.
+/// All transmissions of one segment: every one up to [`Transmissions::KEPT`], then the last.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Repeats {
+pub struct Transmissions {
     /// How many transmissions were seen, capture duplicates not counted.
     pub count: u32,
     first: Transmission,
@@ -54,7 +54,7 @@ pub struct Repeats {
     between: Box<[Transmission]>,
 }
 
-impl Repeats {
+impl Transmissions {
     /// How many transmissions are kept one by one.
     pub const KEPT: usize = 12;
 
@@ -79,7 +79,7 @@ impl Repeats {
         (self.count > 0).then_some(&self.last)
     }
 
-    /// The transmissions in order; of more than [`Repeats::KEPT`] those after it are left out.
+    /// The transmissions in order; of more than [`Transmissions::KEPT`] those after it are left out.
     pub fn iter(&self) -> impl Iterator<Item = &Transmission> + Clone {
         self.first().into_iter().chain(&self.between)
     }
@@ -111,7 +111,7 @@ pub(in crate::flow) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
 /// The SYN or SYN-ACK of a side, as first sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Offer {
+pub struct SynOffer {
     /// Options present.
     pub options: TcpOptions,
     /// Maximum segment size, bytes; 0 when not offered.

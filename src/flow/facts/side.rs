@@ -65,7 +65,7 @@ pub struct Side {
     /// How many keepalive probes.
     pub keepalives: u16,
     /// Their fate.
-    pub probing: Option<Box<Probing>>,
+    pub probing: Option<Box<KeepaliveProbing>>,
     /// Every [`Traits`] bit seen in this side's segments.
     pub traits: Traits,
     /// Smallest and largest TTL seen.
@@ -83,7 +83,7 @@ pub struct Side {
     /// Its last flight: from a segment sent with nothing outstanding to the acknowledgment of everything sent since.
     pub flight: Flight,
     /// Its repetitions, now or before, from its oldest unacknowledged byte.
-    pub repeating: Option<Box<Repeating>>,
+    pub repeating: Option<Box<OngoingRetransmission>>,
     /// Its receive window was closed.
     pub zero_window: Option<Box<ZeroWindow>>,
     /// Largest payload of a segment that the peer acknowledged, bytes.
@@ -138,7 +138,7 @@ impl Side {
     }
 
     /// Its repetitions without an answer: no acknowledgment of it has come.
-    pub fn in_vain(&self) -> Option<&Repeating> {
+    pub fn in_vain(&self) -> Option<&OngoingRetransmission> {
         self.repeating.as_deref().filter(|r| r.count > 0)
     }
 
@@ -201,7 +201,7 @@ pub struct Flight {
 /// Payload or FIN that is sent again because no acknowledgment comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Repeating {
+pub struct OngoingRetransmission {
     /// The oldest unacknowledged sequence number.
     pub seq: Seq,
     /// The first repetition of that.
@@ -223,13 +223,13 @@ pub struct Repeating {
     /// First and last of those.
     pub of_acknowledged_at: (PacketRef, PacketRef),
     /// The longest interval of repetitions before that ended in an acknowledgment.
-    pub healed: Option<Healed>,
+    pub healed: Option<RecoveredLosses>,
 }
 
 /// Repetitions that were acknowledged in the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Healed {
+pub struct RecoveredLosses {
     /// The first repetition.
     pub first: PacketRef,
     /// The acknowledgment.
@@ -274,7 +274,7 @@ impl ZeroWindow {
 /// Keepalive probes of one side, and their answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Probing {
+pub struct KeepaliveProbing {
     /// The first probe.
     pub first: PacketRef,
     /// How many the peer answered at once by a bare acknowledgment.

@@ -6,7 +6,7 @@
 //!
 //! A fingerprint stays of each connection that is evicted: its later segments begin no other connection.
 
-use super::{ScheduledCheck, Sink, Tracker, Wait, syn};
+use super::{ScheduledCheck, Sink, Tracker, WaitKind, syn};
 use crate::decode::segment::{Flags, Segment};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::connection::Connection;
@@ -162,7 +162,7 @@ impl Tracker {
         while self.is_short() && self.evict(sink) {}
         let at = self.heads.insert(&key, tag);
         self.index.insert(tag, at);
-        self.check(at, Wait::Handshake);
+        self.check(at, WaitKind::Handshake);
         let mut connection = Connection::begin(key, from, s, None);
         connection.facts.readmitted = true;
         let place = self.fill(at, connection);
@@ -187,7 +187,7 @@ impl Tracker {
         if is_syn {
             self.evicted_flows.enter(tag, s.seq);
         }
-        if priority(self.now + Wait::Handshake.span(), self.heads.next()) >= self.floor {
+        if priority(self.now + WaitKind::Handshake.span(), self.heads.next()) >= self.floor {
             return false;
         }
         let removal = Removal { ending: Some(Ending::Evicted), now: self.now };
@@ -208,20 +208,20 @@ impl Tracker {
 
     /// Makes room: see the module. Says whether anything could go.
     pub(super) fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
-        self.evict_first(&[Wait::Expiry, Wait::Closing, Wait::Aftermath], sink)
+        self.evict_first(&[WaitKind::Expiry, WaitKind::Closing, WaitKind::Aftermath], sink)
             || self.thin_out(sink)
-            || self.evict_first(&[Wait::Handshake, Wait::Open], sink)
+            || self.evict_first(&[WaitKind::Handshake, WaitKind::Open], sink)
     }
 
     /// Lets go of the first connection in the first of these queues that has one.
-    fn evict_first(&mut self, queues: &[Wait], sink: &mut Sink<'_>) -> bool {
+    fn evict_first(&mut self, queues: &[WaitKind], sink: &mut Sink<'_>) -> bool {
         for &wait in queues {
             while let Some(check) = self.checks.of_mut(wait).pop_front() {
                 if !self.is_current(&check) {
                     continue;
                 }
-                if wait == Wait::Handshake && self.wait_of(check.what) == Wait::Open {
-                    self.check(check.what, Wait::Open);
+                if wait == WaitKind::Handshake && self.wait_of(check.what) == WaitKind::Open {
+                    self.check(check.what, WaitKind::Open);
                     continue;
                 }
                 self.let_go_of(check.what, sink);
@@ -268,7 +268,7 @@ impl Tracker {
     /// Lets go of connections below the floor, if they `may` go, and says how many.
     fn sweep(&mut self, may: impl Fn(&Tracker, At) -> bool, sink: &mut Sink<'_>) -> usize {
         let mut gone = 0_usize;
-        for wait in [Wait::Handshake, Wait::Open] {
+        for wait in [WaitKind::Handshake, WaitKind::Open] {
             let mut queue = std::mem::take(self.checks.of_mut(wait));
             queue.retain(|check: &ScheduledCheck| {
                 if priority(check.at, check.what) >= self.floor {
@@ -298,13 +298,13 @@ impl Tracker {
         }
     }
 
-    fn wait_of(&self, what: At) -> Wait {
+    fn wait_of(&self, what: At) -> WaitKind {
         let body: RecordRef = self.heads.get(what).body;
         match body.form() {
-            Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
-            Form::Clean => Wait::of_clean(self.clean.get(body.place())),
-            Form::Full => Wait::of(&self.full.get(body.place()).facts),
-            Form::TimeWait => Wait::Expiry,
+            Form::HalfOpen => WaitKind::of_half_open(self.half_open.get(body.place())),
+            Form::Clean => WaitKind::of_clean(self.clean.get(body.place())),
+            Form::Full => WaitKind::of(&self.full.get(body.place()).facts),
+            Form::TimeWait => WaitKind::Expiry,
         }
     }
 
@@ -328,9 +328,9 @@ impl Tracker {
             Form::TimeWait => (self.over.get(place).isn(), Timestamp::MAX),
         };
         let stage = match self.wait_of(what) {
-            Wait::Handshake => Stage::HalfOpen,
-            Wait::Open => Stage::Open,
-            Wait::Closing | Wait::Aftermath | Wait::Expiry => Stage::Over,
+            WaitKind::Handshake => Stage::HalfOpen,
+            WaitKind::Open => Stage::Open,
+            WaitKind::Closing | WaitKind::Aftermath | WaitKind::Expiry => Stage::Over,
         };
         if self.evicted_flows.is_empty() {
             self.pressed_since = self.now;

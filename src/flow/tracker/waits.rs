@@ -24,7 +24,7 @@ const CLOSING: Span = Span::millis(50);
 
 /// Which wait a connection is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wait {
+pub(super) enum WaitKind {
     Handshake,
     Open,
     Closing,
@@ -32,38 +32,38 @@ pub(super) enum Wait {
     Expiry,
 }
 
-impl Wait {
-    pub(super) const ALL: [Wait; 5] =
-        [Wait::Handshake, Wait::Open, Wait::Closing, Wait::Aftermath, Wait::Expiry];
+impl WaitKind {
+    pub(super) const ALL: [WaitKind; 5] =
+        [WaitKind::Handshake, WaitKind::Open, WaitKind::Closing, WaitKind::Aftermath, WaitKind::Expiry];
 
     pub(super) fn span(self) -> Span {
         match self {
-            Wait::Handshake => HANDSHAKE,
-            Wait::Open => OPEN,
-            Wait::Closing => CLOSING,
-            Wait::Aftermath => AFTERMATH,
-            Wait::Expiry => OVER,
+            WaitKind::Handshake => HANDSHAKE,
+            WaitKind::Open => OPEN,
+            WaitKind::Closing => CLOSING,
+            WaitKind::Aftermath => AFTERMATH,
+            WaitKind::Expiry => OVER,
         }
     }
 
     #[inline]
-    pub(super) fn of_half_open(half_open: &HalfOpen) -> Wait {
-        if half_open.is_refused() { Wait::Aftermath } else { Wait::Handshake }
+    pub(super) fn of_half_open(half_open: &HalfOpen) -> WaitKind {
+        if half_open.is_refused() { WaitKind::Aftermath } else { WaitKind::Handshake }
     }
 
     #[inline]
-    pub(super) fn of_clean(clean: &CleanFlow) -> Wait {
-        if clean.is_closed() { Wait::Closing } else { Wait::Open }
+    pub(super) fn of_clean(clean: &CleanFlow) -> WaitKind {
+        if clean.is_closed() { WaitKind::Closing } else { WaitKind::Open }
     }
 
     #[inline]
-    pub(super) fn of(f: &ConnectionFacts) -> Wait {
+    pub(super) fn of(f: &ConnectionFacts) -> WaitKind {
         if f.closed.is_some() {
-            if f.was_reset() { Wait::Aftermath } else { Wait::Closing }
+            if f.was_reset() { WaitKind::Aftermath } else { WaitKind::Closing }
         } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
-            Wait::Open
+            WaitKind::Open
         } else {
-            Wait::Handshake
+            WaitKind::Handshake
         }
     }
 }
@@ -71,7 +71,7 @@ impl Wait {
 /// When `f` expires.
 #[inline]
 pub(in crate::flow) fn due(f: &ConnectionFacts) -> Timestamp {
-    f.last.time + Wait::of(f).span()
+    f.last.time + WaitKind::of(f).span()
 }
 
 /// When to look at a connection again.
@@ -82,20 +82,20 @@ pub(super) struct ScheduledCheck {
     pub(super) generation: u32,
 }
 
-/// A queue for each [`Wait`], whose checks come in the order of their times.
+/// A queue for each [`WaitKind`], whose checks come in the order of their times.
 #[derive(Default)]
-pub(super) struct Checks(pub(super) [VecDeque<ScheduledCheck>; 5]);
+pub(super) struct CheckQueues(pub(super) [VecDeque<ScheduledCheck>; 5]);
 
-impl Checks {
+impl CheckQueues {
     #[inline]
-    pub(super) fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<ScheduledCheck> {
+    pub(super) fn of_mut(&mut self, wait: WaitKind) -> &mut VecDeque<ScheduledCheck> {
         let [handshake, open, closing, aftermath, expiry] = &mut self.0;
         match wait {
-            Wait::Handshake => handshake,
-            Wait::Open => open,
-            Wait::Closing => closing,
-            Wait::Aftermath => aftermath,
-            Wait::Expiry => expiry,
+            WaitKind::Handshake => handshake,
+            WaitKind::Open => open,
+            WaitKind::Closing => closing,
+            WaitKind::Aftermath => aftermath,
+            WaitKind::Expiry => expiry,
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn is_within_shortest_wait(s: &Segment, last: Timestamp) -> bool {
 }
 
 impl Tracker {
-    pub(super) fn check(&mut self, at: At, wait: Wait) {
+    pub(super) fn check(&mut self, at: At, wait: WaitKind) {
         let check = ScheduledCheck {
             at: self.now + wait.span(),
             what: at,
@@ -130,12 +130,14 @@ impl Tracker {
     /// Drops checks of records that are gone: most connections end long before their first check. If little room is
     /// left, the queue doubles. It also doubles without a search while up to half of the checks may belong to live
     /// records: in a flood hardly any check is stale, and each test costs a cache miss.
-    pub(super) fn drop_stale(&mut self, wait: Wait) {
+    pub(super) fn drop_stale(&mut self, wait: WaitKind) {
         let mut queue = std::mem::take(self.checks.of_mut(wait));
         let held = match wait {
-            Wait::Handshake => self.followed(),
-            Wait::Expiry => self.over.held,
-            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held.saturating_add(self.full.held),
+            WaitKind::Handshake => self.followed(),
+            WaitKind::Expiry => self.over.held,
+            WaitKind::Open | WaitKind::Closing | WaitKind::Aftermath => {
+                self.clean.held.saturating_add(self.full.held)
+            }
         };
         if held >= queue.len() / 2 {
             queue.reserve(queue.capacity());
@@ -151,7 +153,7 @@ impl Tracker {
 
     /// Frees expired records. A connection that went on meanwhile is looked at again later.
     pub(super) fn end_due(&mut self, sink: &mut Sink<'_>) {
-        for wait in Wait::ALL {
+        for wait in WaitKind::ALL {
             while let Some(check) = self.checks.of_mut(wait).front().copied() {
                 if check.at >= self.now {
                     break;
@@ -172,32 +174,33 @@ impl Tracker {
         self.soonest = fronts.map(|check| check.at).min().unwrap_or(Timestamp::MAX);
     }
 
-    pub(super) fn look_at(&mut self, at: At, wait: Wait, sink: &mut Sink<'_>) {
+    pub(super) fn look_at(&mut self, at: At, wait: WaitKind, sink: &mut Sink<'_>) {
         let head = self.heads.get(at);
         let place = head.body.place();
         let (now_in, due) = match head.body.form() {
             Form::HalfOpen => {
                 let half_open = self.half_open.get(place);
-                let wait = Wait::of_half_open(half_open);
+                let wait = WaitKind::of_half_open(half_open);
                 (wait, half_open.last().time + wait.span())
             }
-            Form::TimeWait => (Wait::Expiry, self.over.get(place).last.time + OVER),
+            Form::TimeWait => (WaitKind::Expiry, self.over.get(place).last.time + OVER),
             Form::Clean => {
                 let clean = self.clean.get(place);
-                let wait = Wait::of_clean(clean);
+                let wait = WaitKind::of_clean(clean);
                 (wait, clean.last() + wait.span())
             }
             Form::Full => {
                 let facts = &self.full.get(place).facts;
-                (Wait::of(facts), due(facts))
+                (WaitKind::of(facts), due(facts))
             }
         };
         match (now_in, due < self.now) {
-            (Wait::Expiry, true) => self.end(at, None, sink),
-            (Wait::Closing | Wait::Aftermath, true) => self.release(at, sink),
+            (WaitKind::Expiry, true) => self.end(at, None, sink),
+            (WaitKind::Closing | WaitKind::Aftermath, true) => self.release(at, sink),
             (_, true) => self.end(at, Some(Ending::Expired), sink),
             // It has had a check of its own since it was closed.
-            (Wait::Closing | Wait::Aftermath, false) if matches!(wait, Wait::Handshake | Wait::Open) => {}
+            (WaitKind::Closing | WaitKind::Aftermath, false)
+                if matches!(wait, WaitKind::Handshake | WaitKind::Open) => {}
             (_, false) => self.check(at, now_in),
         }
     }

@@ -18,7 +18,7 @@ pub(super) const OTHER: &str = "other";
 
 /// Everything that the page says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Book {
+pub(super) struct MetricValues {
     /// The latest state.
     pub state: WatchState,
     /// Findings opened, by kind and label of the listener.
@@ -39,7 +39,7 @@ pub(super) struct Book {
     labelled: BTreeSet<SocketAddr>,
 }
 
-impl Book {
+impl MetricValues {
     /// Updates all metrics from the current state and the events since the last call.
     pub fn note(&mut self, state: &WatchState, events: &[LiveEvent]) {
         self.state = state.clone();

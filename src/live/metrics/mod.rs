@@ -18,8 +18,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::book::Book;
 pub use self::book::MOST_LISTENERS;
+use self::book::MetricValues;
 use self::server::Server;
 use super::event::LiveEvent;
 use super::output::{Next, Output};
@@ -28,7 +28,7 @@ use super::state::WatchState;
 /// Metrics that are being served.
 #[derive(Debug)]
 pub struct LiveMetrics {
-    book: Arc<Mutex<Book>>,
+    book: Arc<Mutex<MetricValues>>,
     server: Server,
 }
 
@@ -39,7 +39,7 @@ impl LiveMetrics {
     /// An address that is not this host's, is in use, or may not be used.
     pub fn serve(address: SocketAddr) -> io::Result<LiveMetrics> {
         let listener = TcpListener::bind(address)?;
-        let book = Arc::new(Mutex::new(Book::default()));
+        let book = Arc::new(Mutex::new(MetricValues::default()));
         let read = Arc::clone(&book);
         let page = move || text::page(&read.lock().unwrap_or_else(PoisonError::into_inner));
         let server = Server::start(listener, Arc::new(page))?;

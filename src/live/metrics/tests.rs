@@ -111,7 +111,7 @@ fn value(families: &BTreeMap<String, Family>, family: &str, labels: &[(&str, &st
 }
 
 fn opened(state: &WatchState) -> Vec<LiveEvent> {
-    let of = |watched: &crate::live::state::Watched| {
+    let of = |watched: &crate::live::state::WatchedIncident| {
         let incident = watched.incident.id.clone();
         let all = watched.examples.iter().cloned();
         all.map(|finding| LiveEvent::Opened {
@@ -125,7 +125,7 @@ fn opened(state: &WatchState) -> Vec<LiveEvent> {
 }
 
 fn page(state: &WatchState, events: &[LiveEvent]) -> BTreeMap<String, Family> {
-    let mut book = Book::default();
+    let mut book = MetricValues::default();
     book.note(state, events);
     parse(&text::page(&book))
 }
@@ -225,7 +225,7 @@ fn a_scan_makes_no_more_series_than_the_limit() {
 #[test]
 fn no_label_is_a_clients_address() {
     let state = samples::mixture();
-    let mut book = Book::default();
+    let mut book = MetricValues::default();
     book.note(&state, &opened(&state));
     let text = text::page(&book);
     for client in state.incidents.iter().flat_map(|w| &w.examples).filter_map(|f| f.client.as_ref()) {

@@ -10,11 +10,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::book::{Book, OTHER};
+use super::book::{MetricValues, OTHER};
 use crate::live::state::ListenerState;
 
 /// The page.
-pub(super) fn page(book: &Book) -> String {
+pub(super) fn page(book: &MetricValues) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(MetricsPage(book.clone())));
     let mut text = String::new();
@@ -24,7 +24,7 @@ pub(super) fn page(book: &Book) -> String {
 }
 
 #[derive(Debug)]
-struct MetricsPage(Book);
+struct MetricsPage(MetricValues);
 
 /// Names and values of labels.
 type Labels<'l> = Vec<(&'static str, &'l str)>;

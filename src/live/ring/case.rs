@@ -19,7 +19,7 @@ const MOST_FINDINGS: usize = 1_000;
 
 /// A file of evidence that is being written.
 #[derive(Debug)]
-pub(super) struct Saved {
+pub(super) struct EvidenceFile {
     pub file: File,
     pub path: PathBuf,
     /// Its length; whole blocks only.
@@ -28,7 +28,7 @@ pub(super) struct Saved {
 
 /// Its state.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(super) struct IncidentEvidence {
     pub id: String,
     /// Everything of these listeners.
     listeners: ContextPackets,
@@ -41,7 +41,7 @@ pub(super) struct Case {
     /// The first file of the ring that has not been searched.
     pub next: u64,
     /// Where its packets were saved, once some were.
-    pub saved: Option<Saved>,
+    pub saved: Option<EvidenceFile>,
     /// The file of the ring that the last section of it was begun for.
     pub in_section: Option<u64>,
     /// Whether something had to be left out.
@@ -50,9 +50,9 @@ pub(super) struct Case {
     pub severity: Severity,
 }
 
-impl Case {
-    pub fn new(id: &str) -> Case {
-        Case {
+impl IncidentEvidence {
+    pub fn new(id: &str) -> IncidentEvidence {
+        IncidentEvidence {
             id: id.to_owned(),
             listeners: ContextPackets::default(),
             connections: ContextPackets::default(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Saved};
+use super::case::{EvidenceFile, IncidentEvidence};
 use super::disk::Disk;
 use super::names::RingFileNames;
 use super::{RingInterface, RingSize, piece};
@@ -58,7 +58,7 @@ struct SavedPiece {
 }
 
 /// Everything about the files.
-pub(super) struct Keeper<D: Disk> {
+pub(super) struct RingWriter<D: Disk> {
     disk: D,
     names: RingFileNames,
     shape: RingSize,
@@ -70,7 +70,7 @@ pub(super) struct Keeper<D: Disk> {
     pieces: VecDeque<SavedPiece>,
     file: Option<File>,
     next: u64,
-    cases: BTreeMap<String, Case>,
+    cases: BTreeMap<String, IncidentEvidence>,
     /// Evidence that was saved, oldest first.
     saved: VecDeque<SavedEvidence>,
     /// Since when nothing can be written, and how many packets are missing for it.
@@ -94,7 +94,7 @@ struct DiskFailure {
     lost: u64,
 }
 
-impl<D: Disk> Keeper<D> {
+impl<D: Disk> RingWriter<D> {
     /// Files of an earlier run by the same name are the oldest of this one.
     ///
     /// # Errors
@@ -104,14 +104,14 @@ impl<D: Disk> Keeper<D> {
         names: RingFileNames,
         shape: RingSize,
         interfaces: &[String],
-    ) -> io::Result<Keeper<D>> {
+    ) -> io::Result<RingWriter<D>> {
         let pieces: VecDeque<SavedPiece> = names
             .earlier()?
             .into_iter()
             .map(|(number, path, bytes)| SavedPiece { number, path, bytes, described: 0, times: None })
             .collect();
         let next = pieces.back().map_or(1, |piece| piece.number + 1);
-        let mut keeper = Keeper {
+        let mut keeper = RingWriter {
             disk,
             names,
             shape,
@@ -295,7 +295,7 @@ impl<D: Disk> Keeper<D> {
                     if self.cases.len() >= MOST_CASES {
                         return;
                     }
-                    self.cases.insert(incident.clone(), Case::new(incident));
+                    self.cases.insert(incident.clone(), IncidentEvidence::new(incident));
                 }
                 if let Some(case) = self.cases.get_mut(incident) {
                     case.finding(finding, &self.interfaces);
@@ -322,14 +322,16 @@ impl<D: Disk> Keeper<D> {
         };
         let known =
             if self.cases.contains_key(&incident.id) { Some(incident.id.clone()) } else { by_finding() };
-        let mut case = known.and_then(|id| self.cases.remove(&id)).unwrap_or_else(|| Case::new(&incident.id));
+        let mut case = known
+            .and_then(|id| self.cases.remove(&id))
+            .unwrap_or_else(|| IncidentEvidence::new(&incident.id));
         case.close(incident);
         self.finish_case(case);
     }
 
     /// The watch is over: the packets of open incidents are saved.
     pub fn finish(&mut self) {
-        let mut cases: Vec<Case> = std::mem::take(&mut self.cases).into_values().collect();
+        let mut cases: Vec<IncidentEvidence> = std::mem::take(&mut self.cases).into_values().collect();
         cases.sort_by_key(|case| std::cmp::Reverse(case.severity));
         cases.into_iter().for_each(|case| self.finish_case(case));
         if let Some(failing) = self.failing.take() {
@@ -347,7 +349,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    fn finish_case(&mut self, mut case: Case) {
+    fn finish_case(&mut self, mut case: IncidentEvidence) {
         self.search(&mut case, None);
         if case.cut {
             self.troubles.push(format!(
@@ -361,7 +363,7 @@ impl<D: Disk> Keeper<D> {
             let _ = self.disk.remove(&saved.path);
             return;
         }
-        let Saved { path, bytes, .. } = saved;
+        let EvidenceFile { path, bytes, .. } = saved;
         self.saved.push_back(SavedEvidence { path, bytes, severity: case.severity });
         let budget = self.shape.bytes.saturating_mul(self.shape.files as u64);
         let mut removed = 0;
@@ -401,7 +403,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Copies the packets of `case` from the files that have not been searched yet, up to file number `until` if given.
-    fn search(&mut self, case: &mut Case, until: Option<u64>) {
+    fn search(&mut self, case: &mut IncidentEvidence, until: Option<u64>) {
         let wanted: Vec<(u64, PathBuf)> = self
             .pieces
             .iter()
@@ -421,7 +423,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    fn copy(&mut self, case: &mut Case, number: u64, from: &Path) -> io::Result<()> {
+    fn copy(&mut self, case: &mut IncidentEvidence, number: u64, from: &Path) -> io::Result<()> {
         let places = Arc::clone(&self.places);
         let mut all = 0;
         piece::read(from, &places, |_, packet, _| {
@@ -472,7 +474,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Appends to the evidence of `case`; where the disk is full, files before the `reading`th make room.
-    fn save(&mut self, case: &mut Case, chunk: &[u8], reading: u64) -> io::Result<()> {
+    fn save(&mut self, case: &mut IncidentEvidence, chunk: &[u8], reading: u64) -> io::Result<()> {
         loop {
             let error = match &mut case.saved {
                 Some(saved) => match self.disk.append(&mut saved.file, chunk) {
@@ -503,11 +505,11 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// A file by a name that is not taken yet.
-    fn create_evidence(&self, id: &str) -> io::Result<Saved> {
+    fn create_evidence(&self, id: &str) -> io::Result<EvidenceFile> {
         for again in 0..MOST_NAMESAKES {
             let path = self.names.evidence(id, again);
             match self.disk.create(&path) {
-                Ok(file) => return Ok(Saved { file, path, bytes: 0 }),
+                Ok(file) => return Ok(EvidenceFile { file, path, bytes: 0 }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use self::disk::{Disk, LocalDisk};
-use self::keeper::{BlockRun, Keeper};
+use self::keeper::{BlockRun, RingWriter};
 use self::names::RingFileNames;
 use super::event::LiveEvent;
 use super::output::Recorder;
@@ -100,7 +100,7 @@ struct RingInterface {
 
 /// A ring that is being written.
 #[derive(Debug)]
-pub struct PacketRing {
+pub struct CaptureRing {
     /// Names of the interfaces watched.
     interfaces: Vec<String>,
     places: Arc<Vec<RingInterface>>,
@@ -119,24 +119,24 @@ enum RingMessage {
     Event(Box<LiveEvent>),
 }
 
-impl PacketRing {
+impl CaptureRing {
     /// Begins a ring of `shape`, named after `path`; `interfaces` are the names of those watched, in the order of their
     /// numbers. Files of an earlier run by that name are its oldest.
     ///
     /// # Errors
     /// A folder that cannot be read or written.
-    pub fn create(path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<PacketRing> {
-        PacketRing::on(LocalDisk, path, shape, interfaces)
+    pub fn create(path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<CaptureRing> {
+        CaptureRing::on(LocalDisk, path, shape, interfaces)
     }
 
-    fn on(disk: impl Disk, path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<PacketRing> {
-        let keeper = Keeper::new(disk, RingFileNames::new(path)?, shape, interfaces)?;
+    fn on(disk: impl Disk, path: &Path, shape: RingSize, interfaces: &[String]) -> io::Result<CaptureRing> {
+        let keeper = RingWriter::new(disk, RingFileNames::new(path)?, shape, interfaces)?;
         let (queue, messages) = sync_channel(WAITING);
         let said = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&said);
         let thread =
             thread::Builder::new().name("ring".to_owned()).spawn(move || keep(keeper, &messages, &told))?;
-        Ok(PacketRing {
+        Ok(CaptureRing {
             interfaces: interfaces.to_vec(),
             places: Arc::default(),
             queue: Some(queue),
@@ -245,7 +245,7 @@ impl PacketRing {
     }
 }
 
-impl Recorder for PacketRing {
+impl Recorder for CaptureRing {
     fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
         self.write_block(block, comment);
     }
@@ -256,13 +256,13 @@ impl Recorder for PacketRing {
     }
 
     fn finish(&mut self) -> Vec<String> {
-        PacketRing::finish(self)
+        CaptureRing::finish(self)
     }
 }
 
-impl Drop for PacketRing {
+impl Drop for CaptureRing {
     fn drop(&mut self) {
-        PacketRing::finish(self);
+        CaptureRing::finish(self);
     }
 }
 
@@ -281,8 +281,8 @@ impl Encoded {
 }
 
 /// Writes what comes until nothing more can come.
-fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<RingMessage>, said: &Mutex<Vec<String>>) {
-    let tell = |keeper: &mut Keeper<D>| {
+fn keep<D: Disk>(mut keeper: RingWriter<D>, messages: &Receiver<RingMessage>, said: &Mutex<Vec<String>>) {
+    let tell = |keeper: &mut RingWriter<D>| {
         let new = keeper.drain_messages();
         if !new.is_empty() {
             said.lock().unwrap_or_else(PoisonError::into_inner).extend(new);

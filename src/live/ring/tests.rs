@@ -58,7 +58,7 @@ fn block(first: u64, frames: &[Vec<u8>]) -> Block {
 
 struct Bench {
     folder: TempDir,
-    ring: PacketRing,
+    ring: CaptureRing,
     next: u64,
 }
 
@@ -70,7 +70,7 @@ impl Bench {
     fn on(disk: impl Disk, shape: RingSize) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let ring =
-            PacketRing::on(disk, &folder.path().join("ring.pcapng"), shape, &["eth0".to_owned()]).unwrap();
+            CaptureRing::on(disk, &folder.path().join("ring.pcapng"), shape, &["eth0".to_owned()]).unwrap();
         Bench { folder, ring, next: 1 }
     }
 
@@ -176,7 +176,7 @@ fn a_restart_goes_on_where_the_last_run_ended() {
     let before = bench.files();
     File::create(bench.path("ring.notes.pcapng")).unwrap();
     let path = bench.path("ring.pcapng");
-    bench.ring = PacketRing::create(&path, RingSize { files: 3, bytes: MIB }, &["eth0".to_owned()]).unwrap();
+    bench.ring = CaptureRing::create(&path, RingSize { files: 3, bytes: MIB }, &["eth0".to_owned()]).unwrap();
     bench.fill(10);
     bench.ring.finish();
     let after = bench.files();
@@ -402,7 +402,7 @@ fn a_disk_without_any_room_is_survived_and_writing_is_taken_up_again() {
 #[test]
 fn a_folder_that_is_not_there_is_an_error_at_once() {
     let error =
-        PacketRing::create(Path::new("/nonexistent/ring.pcapng"), RingSize::default(), &[]).unwrap_err();
+        CaptureRing::create(Path::new("/nonexistent/ring.pcapng"), RingSize::default(), &[]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span as Text};
 
 use super::cells::{clean, columns};
 use super::palette::{BOLD, FAINT, PLAIN, Palette};
-use crate::live::state::Watched;
+use crate::live::state::WatchedIncident;
 use crate::model::{Evidence, Finding, PacketMark};
 use crate::report::clock::TimeFormat;
 use crate::report::ladder::{ARROW, Gap, LadderLine, PacketLadder, arrow};
@@ -18,7 +18,7 @@ const NARROWEST: usize = 20;
 const MOST_PACKETS: usize = 24;
 
 /// `CRITICAL accept-queue-overflow, confirmed, at 10.0.0.5:8080`.
-pub(super) fn heading(watched: &Watched, palette: Palette) -> Vec<Text<'static>> {
+pub(super) fn heading(watched: &WatchedIncident, palette: Palette) -> Vec<Text<'static>> {
     let incident = &watched.incident;
     let badge = format!(" {} ", incident.severity.to_string().to_uppercase());
     let place = incident.listener.map_or(String::new(), |at| format!(", at {at}"));
@@ -39,7 +39,12 @@ struct DetailLines {
 }
 
 /// The lines about `watched`, with its `example`th example, in `width` columns.
-pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: usize) -> Vec<Line<'static>> {
+pub(super) fn lines(
+    watched: &WatchedIncident,
+    example: usize,
+    palette: Palette,
+    width: usize,
+) -> Vec<Line<'static>> {
     let mut sheet = DetailLines { lines: Vec::new(), width: width.max(20), palette };
     let incident = &watched.incident;
     let example = example.min(watched.examples.len().saturating_sub(1));

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::live::state::{ListenerState, WatchState, Watched};
+use crate::live::state::{ListenerState, WatchState, WatchedIncident};
 
 /// A key, as far as it means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +141,8 @@ impl ScreenView {
     }
 
     /// The incidents that are listed.
-    pub fn incidents<'s>(&self, state: &'s WatchState) -> Vec<&'s Watched> {
-        let admitted = |watched: &&Watched| {
+    pub fn incidents<'s>(&self, state: &'s WatchState) -> Vec<&'s WatchedIncident> {
+        let admitted = |watched: &&WatchedIncident| {
             let incident = &watched.incident;
             let ends = watched.examples.iter().flat_map(|finding| [finding.client, finding.server]);
             let mut texts: Vec<String> = vec![
@@ -167,14 +167,14 @@ impl ScreenView {
     }
 
     /// The incident whose detail is shown.
-    pub fn chosen<'s>(&self, state: &'s WatchState) -> Option<&'s Watched> {
+    pub fn chosen<'s>(&self, state: &'s WatchState) -> Option<&'s WatchedIncident> {
         let listed = self.incidents(state);
         let place = self.incident_place(&listed)?;
         listed.get(place).copied()
     }
 
     /// Where the chosen incident stands among `listed`.
-    pub fn incident_place(&self, listed: &[&Watched]) -> Option<usize> {
+    pub fn incident_place(&self, listed: &[&WatchedIncident]) -> Option<usize> {
         let chosen = self.incident.as_ref();
         let place = listed.iter().position(|watched| Some(&watched.incident.id) == chosen);
         place.or((!listed.is_empty()).then_some(0))

@@ -7,7 +7,7 @@ use super::cells::{Alignment, bar, clean, columns, fit, fit_address, short};
 use super::keys::{Pane, ScreenView};
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use crate::live::phase::Phase;
-use crate::live::state::{ListenerState, WatchState, Watched};
+use crate::live::state::{ListenerState, WatchState, WatchedIncident};
 use crate::model::Severity;
 use crate::report::clock::TimeFormat;
 use crate::report::terminal::grouped;
@@ -324,7 +324,7 @@ pub(super) fn incidents(
 
 /// How long an incident has gone on: `45s`, `3m07s`, `2h11m`; with a `+` while it grows, `=` while it is steady, `-` while
 /// it recovers.
-fn lasted(watched: &Watched, now: Timestamp) -> String {
+fn lasted(watched: &WatchedIncident, now: Timestamp) -> String {
     let incident = &watched.incident;
     let end = if watched.open { now } else { incident.last };
     let span = end - incident.first;

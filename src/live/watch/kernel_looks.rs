@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Watch;
-use crate::detect::context::Stated;
+use crate::detect::context::StatedByHost;
 use crate::diagnose::host::snapshot_facts;
 use crate::host::Snapshot;
 use crate::live::event::LiveEvent;
@@ -80,7 +80,7 @@ impl Watch {
             self.packet_came = now;
         }
         let mut worth_a_word = self.sockets.observe(&look);
-        self.engine.set_host(Stated { refusing: self.sockets.refusing(), ..snapshot_facts::of(&look) });
+        self.engine.set_host(StatedByHost { refusing: self.sockets.refusing(), ..snapshot_facts::of(&look) });
         worth_a_word.extend(self.testimony.record_look(look));
         worth_a_word.extend(self.witness.as_mut().and_then(|witness| witness.news()));
         worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));

@@ -1,13 +1,13 @@
 //! Incidents and interfaces as the state and the report have them.
 
-use crate::capture::Status;
+use crate::capture::InputStatus;
 use crate::capture::feed::Interface;
 use crate::detect::FoundDraft;
 use crate::diagnose::host::queue_history::is_of_full_queue;
 use crate::diagnose::write::Written;
 use crate::live::phase::Phase;
 use crate::live::sockets::FullQueues;
-use crate::live::state::Watched;
+use crate::live::state::WatchedIncident;
 use crate::model::{Incident, Kind};
 use crate::time::Timestamp;
 
@@ -25,19 +25,19 @@ pub(super) fn watched(
     incident: Incident,
     phase: Phase,
     refused: Option<String>,
-) -> Watched {
+) -> WatchedIncident {
     let heard = examples.iter().find(|example| example.outline.was_held_against_host);
     let heard = heard.map(|example| example.finding.certainty_reason.clone());
     // The socket's own count proves more than the host's counters.
     let corroboration = refused.or(heard);
     let examples = examples.iter().map(|example| example.finding.clone()).collect();
-    Watched { incident, open: phase != Phase::Over, phase, examples, corroboration }
+    WatchedIncident { incident, open: phase != Phase::Over, phase, examples, corroboration }
 }
 
 /// An interface as the report names its inputs.
-pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
+pub(super) fn status(interface: &Interface, taken: PacketCount) -> InputStatus {
     let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
-    Status {
+    InputStatus {
         path: interface.name.clone(),
         format: "live".to_owned(),
         packets: taken.packets,
@@ -48,7 +48,7 @@ pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
             .then(|| format!("the capture dropped {dropped} packets"))
             .into_iter()
             .collect(),
-        ..Status::default()
+        ..InputStatus::default()
     }
 }
 

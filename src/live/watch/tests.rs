@@ -3,6 +3,7 @@
 use super::*;
 use crate::capture::LinkType;
 use crate::decode::segment::PacketId;
+use crate::detect::capture_state::CaptureState;
 use crate::fault::trap;
 
 /// A SYN to port 80 from `client`, or the RST that answers it, raw IPv4.
@@ -20,7 +21,7 @@ fn segment((address, port): ([u8; 4], u16), answer: bool) -> Vec<u8> {
 /// Twenty seconds with a refused connection each, that of the third second from `third`; warnings and the report.
 fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysis) {
     let options = AnalysisOptions { threads: 1, ..AnalysisOptions::default() };
-    let mut watch = Watch::new(Setup { options, ..Setup::default() }, None).expect("threads");
+    let mut watch = Watch::new(WatchSettings { options, ..WatchSettings::default() }, None).expect("threads");
     let interfaces = [Interface { name: "eth0".to_owned(), up: true, ..Interface::default() }];
     let (mut said, mut number) = (Vec::new(), 0);
     let mut note = |events: Vec<LiveEvent>| {
@@ -51,7 +52,7 @@ fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysi
         watch.track(&[block]);
         note(watch.tick(Timestamp(second * 1_000_000_000 + 1), &interfaces, &[]));
     }
-    let (events, outcome) = watch.report(Moment::Last);
+    let (events, outcome) = watch.report(CaptureState::Ended);
     note(events);
     (said, outcome)
 }
@@ -100,7 +101,7 @@ fn a_report_is_written_after_any_fault() {
 /// A clock that is set is told once, whichever interface tells of it first, and so is its return.
 #[test]
 fn a_clock_that_is_set_is_told_once() {
-    let mut watch = Watch::new(Setup::default(), None).expect("threads");
+    let mut watch = Watch::new(WatchSettings::default(), None).expect("threads");
     let mut told = Vec::new();
     // Each interface measures the step by itself, and one sees it later.
     for (tick, offsets) in

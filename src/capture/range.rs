@@ -1,7 +1,7 @@
 //! An input read by somebody who sees nothing else: all of it, or a range of its bytes.
 //!
 //! A file that is not compressed can be cut anywhere. Where the first record of a range begins is a guess, as for a
-//! [`InputPart`](super::InputPart). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`Chain`] finds
+//! [`InputPart`](super::InputPart). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`RangeChain`] finds
 //! out whether all this was right, once all ranges of the file are known.
 
 use std::io::{self, Read};
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::input::{OpenError, recognise};
 use super::pcapng::Pcapng;
 use super::reader::{PartBegin, ReadProgress, Reader};
-use super::stream::Stream;
-use super::{Block, Silence, Silences, Status};
+use super::stream::InputStream;
+use super::{Block, InputStatus, Silence, Silences};
 use crate::time::Timestamp;
 
 /// Bytes of the beginning of a file that tell enough of it to read a range of it.
@@ -44,13 +44,13 @@ pub struct RangeReader {
     known: u64,
 }
 
-/// The result of reading one extent.
+/// The result of reading one range.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RangeResult {
     /// How far the reading came; nothing of an input that could not be opened.
     progress: Option<ReadProgress>,
     /// Of an input that was read as a whole, or could not be opened.
-    status: Option<Status>,
+    status: Option<InputStatus>,
     silences: Silences,
     /// The first bytes of a file that was cut.
     head: Vec<u8>,
@@ -59,10 +59,10 @@ pub struct RangeResult {
     state: RangeState,
 }
 
-/// What a pcapng says beside its packets, of one extent.
+/// What a pcapng says beside its packets, of one range.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct RangeState {
-    changes: Changes,
+    changes: FormatChanges,
     /// At its end, where something changed in it.
     pcapng: Option<Pcapng>,
     /// Numbers that its packets took.
@@ -71,8 +71,8 @@ struct RangeState {
 
 /// How often the state of a file's format has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Changes {
-    /// Up to the beginning of an extent, as far as the head of the file tells.
+pub struct FormatChanges {
+    /// Up to the beginning of a range, as far as the head of the file tells.
     pub known: u64,
     /// Up to its end.
     pub end: u64,
@@ -80,7 +80,7 @@ pub struct Changes {
     pub needs_time: bool,
 }
 
-/// Where an extent lies among the others of its input.
+/// Where a range lies among the others of its input.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RangeBounds {
     /// Where its first record lies; `None` when none was found.
@@ -96,7 +96,7 @@ pub struct RangeBounds {
     /// Nothing behind it can be read.
     pub stopped: bool,
     /// The state of the file's format.
-    pub changes: Changes,
+    pub changes: FormatChanges,
 }
 
 impl RangeReader {
@@ -131,7 +131,7 @@ impl RangeReader {
         check_divisible(&beginning, path)?;
         // The time of an earlier packet makes it harder to take anything else for a record.
         beginning.fill(&mut Block::default(), HEAD);
-        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, PartBegin::Anywhere);
+        let reader = beginning.part_of(InputStream::within(bytes, *size), *from, *until, PartBegin::Anywhere);
         let known = reader.changes();
         Ok(RangeReader {
             reader,
@@ -163,7 +163,7 @@ impl RangeReader {
             }
             progress = ReadProgress::default();
         }
-        let changes = Changes {
+        let changes = FormatChanges {
             known: self.known,
             end: self.reader.changes(),
             needs_time: self.reader.depends_on_earlier(),
@@ -197,7 +197,8 @@ fn start_of(head: &[u8]) -> Vec<u8> {
 impl RangeResult {
     /// That of an input that could not be opened.
     pub fn refused(path: &str, error: &OpenError) -> RangeResult {
-        let status = Status { path: path.to_owned(), damage: Some(error.to_string()), ..Status::default() };
+        let status =
+            InputStatus { path: path.to_owned(), damage: Some(error.to_string()), ..InputStatus::default() };
         RangeResult {
             progress: None,
             status: Some(status),
@@ -213,7 +214,7 @@ impl RangeResult {
         self.progress.is_none()
     }
 
-    /// Where it lies among the other extents of its input.
+    /// Where it lies among the other ranges of its input.
     pub fn bounds(&self) -> RangeBounds {
         match &self.progress {
             Some(progress) => RangeBounds {
@@ -232,15 +233,15 @@ impl RangeResult {
                 packets: 0,
                 latest: None,
                 stopped: true,
-                changes: Changes::default(),
+                changes: FormatChanges::default(),
             },
         }
     }
 }
 
-/// The extents of one input in their order: says which count, and what comes before each.
+/// The ranges of one input in their order: says which count, and what comes before each.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct RangeChain {
     /// Where the next record lies, once that is known.
     at: Option<u64>,
     /// Packets so far.
@@ -252,7 +253,7 @@ pub struct Chain {
     has_ended: bool,
 }
 
-/// What comes before an extent.
+/// What comes before a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeOffset {
     /// To be added to the numbers of its packets.
@@ -263,52 +264,52 @@ pub struct RangeOffset {
 
 /// A range was read from a place where no record begins, or without something that the file says before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WrongGuess {
+pub struct WrongRangeStart {
     /// Where a record begins.
     pub at: u64,
 }
 
-impl Default for Chain {
-    fn default() -> Chain {
-        Chain { at: None, packets: 0, latest: Timestamp::MIN, changes: 0, has_ended: false }
+impl Default for RangeChain {
+    fn default() -> RangeChain {
+        RangeChain { at: None, packets: 0, latest: Timestamp::MIN, changes: 0, has_ended: false }
     }
 }
 
-impl Chain {
-    /// Goes on with the next extent. `None` says that nothing in it counts.
+impl RangeChain {
+    /// Goes on with the next range. `None` says that nothing in it counts.
     ///
     /// # Errors
     /// It was read from a wrong place.
-    pub fn follow(&mut self, extent: &RangeBounds) -> Result<Option<RangeOffset>, WrongGuess> {
-        if self.has_ended || self.at.is_some_and(|at| at >= extent.until) {
+    pub fn follow(&mut self, range: &RangeBounds) -> Result<Option<RangeOffset>, WrongRangeStart> {
+        if self.has_ended || self.at.is_some_and(|at| at >= range.until) {
             return Ok(None);
         }
         if let Some(at) = self.at
-            && (extent.began != Some(at) || extent.changes.known != self.changes || extent.changes.needs_time)
+            && (range.began != Some(at) || range.changes.known != self.changes || range.changes.needs_time)
         {
-            return Err(WrongGuess { at });
+            return Err(WrongRangeStart { at });
         }
         let before = RangeOffset { packets: self.packets, latest: self.latest };
-        self.at = Some(extent.end);
-        self.packets = self.packets.saturating_add(extent.packets);
-        self.latest = self.latest.max(extent.latest.unwrap_or(Timestamp::MIN));
-        self.changes = extent.changes.end;
-        self.has_ended = extent.stopped;
+        self.at = Some(range.end);
+        self.packets = self.packets.saturating_add(range.packets);
+        self.latest = self.latest.max(range.latest.unwrap_or(Timestamp::MIN));
+        self.changes = range.changes.end;
+        self.has_ended = range.stopped;
         Ok(Some(before))
     }
 }
 
-/// The state of an input from its extents, in order, and the intervals in which it has packets.
+/// The state of an input from its ranges, in order, and the intervals in which it has packets.
 ///
 /// # Errors
 /// One of them was read from a wrong place.
-pub fn join(place: &InputRange, extents: &[RangeResult]) -> Result<(Status, Silences), WrongGuess> {
-    if let [RangeResult { status: Some(status), silences, .. }] = extents {
+pub fn join(place: &InputRange, ranges: &[RangeResult]) -> Result<(InputStatus, Silences), WrongRangeStart> {
+    if let [RangeResult { status: Some(status), silences, .. }] = ranges {
         let mut own = Silences::default();
         own.append(silences);
         return Ok((status.clone(), own));
     }
-    let head = extents.first().map(|first| first.head.clone()).unwrap_or_default();
+    let head = ranges.first().map(|first| first.head.clone()).unwrap_or_default();
     let reader = recognise(&place.path, place.input, Box::new(io::Cursor::new(head)), place.size);
     let mut reader = match reader {
         Ok(reader) => reader,
@@ -317,13 +318,13 @@ pub fn join(place: &InputRange, extents: &[RangeResult]) -> Result<(Status, Sile
             return Ok((refused.status.unwrap_or_default(), Silences::default()));
         }
     };
-    let (mut chain, mut silences) = (Chain::default(), Silences::default());
-    for extent in extents {
-        if let Some(before) = chain.follow(&extent.bounds())?
-            && let Some(progress) = &extent.progress
+    let (mut chain, mut silences) = (RangeChain::default(), Silences::default());
+    for range in ranges {
+        if let Some(before) = chain.follow(&range.bounds())?
+            && let Some(progress) = &range.progress
         {
-            silences.append(&extent.silences);
-            if let Some(pcapng) = &extent.state.pcapng {
+            silences.append(&range.silences);
+            if let Some(pcapng) = &range.state.pcapng {
                 reader.pass_pcapng(pcapng.clone());
             }
             reader.pass(progress.clone(), before.packets);
@@ -357,39 +358,39 @@ mod tests {
             packets: 2,
             latest: None,
             stopped: false,
-            changes: Changes::default(),
+            changes: FormatChanges::default(),
         }
     }
 
     #[test]
     fn an_extent_counts_where_it_begins_as_the_one_before_ends() {
-        let mut chain = Chain::default();
+        let mut chain = RangeChain::default();
         let before = |packets| Ok(Some(RangeOffset { packets, latest: Timestamp::MIN }));
         assert_eq!(chain.follow(&bounds(Some(24), 120, 100)), before(0));
         assert_eq!(chain.follow(&bounds(Some(120), 330, 200)), before(2));
         // All of it belongs to a long record that begins before it.
         assert_eq!(chain.follow(&bounds(Some(280), 310, 300)), Ok(None));
-        assert_eq!(chain.follow(&bounds(Some(340), 450, 400)), Err(WrongGuess { at: 330 }));
+        assert_eq!(chain.follow(&bounds(Some(340), 450, 400)), Err(WrongRangeStart { at: 330 }));
         assert_eq!(chain.follow(&bounds(Some(330), 450, 400)), before(4));
-        assert_eq!(chain.follow(&bounds(None, 400, u64::MAX)), Err(WrongGuess { at: 450 }));
+        assert_eq!(chain.follow(&bounds(None, 400, u64::MAX)), Err(WrongRangeStart { at: 450 }));
     }
 
     #[test]
     fn an_extent_must_know_what_the_file_says_before_it() {
-        let changes = |known, end| Changes { known, end, needs_time: false };
+        let changes = |known, end| FormatChanges { known, end, needs_time: false };
         let of = |from: u64, changes| RangeBounds { changes, ..bounds(Some(from), from + 100, from + 90) };
-        let mut chain = Chain::default();
+        let mut chain = RangeChain::default();
         assert!(chain.follow(&of(0, changes(0, 2))).is_ok());
         assert!(chain.follow(&of(100, changes(2, 3))).is_ok());
-        assert_eq!(chain.clone().follow(&of(200, changes(2, 2))), Err(WrongGuess { at: 200 }));
-        let without_time = Changes { needs_time: true, ..changes(3, 3) };
-        assert_eq!(chain.clone().follow(&of(200, without_time)), Err(WrongGuess { at: 200 }));
+        assert_eq!(chain.clone().follow(&of(200, changes(2, 2))), Err(WrongRangeStart { at: 200 }));
+        let without_time = FormatChanges { needs_time: true, ..changes(3, 3) };
+        assert_eq!(chain.clone().follow(&of(200, without_time)), Err(WrongRangeStart { at: 200 }));
         assert!(chain.follow(&of(200, changes(3, 3))).is_ok());
     }
 
     #[test]
     fn nothing_counts_after_damage() {
-        let mut chain = Chain::default();
+        let mut chain = RangeChain::default();
         let damaged = RangeBounds { stopped: true, ..bounds(Some(24), 80, 100) };
         assert!(chain.follow(&damaged).unwrap().is_some());
         assert_eq!(chain.follow(&bounds(Some(100), 200, u64::MAX)), Ok(None));

@@ -5,18 +5,18 @@ use std::io;
 use std::sync::Arc;
 
 /// Bytes that several threads can read, each at its own place.
-pub(super) trait Places: Send + Sync {
+pub(super) trait ReadAt: Send + Sync {
     /// Reads some bytes from `place` on; 0 at the end only.
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize>;
 }
 
 /// A file from one of its bytes on.
-pub(super) struct FileFrom {
+pub(super) struct OffsetFile {
     pub file: Arc<File>,
     pub origin: u64,
 }
 
-impl Places for FileFrom {
+impl ReadAt for OffsetFile {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.origin.saturating_add(place))
