@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from . import job, plan
+from . import job, plan, start
 
 # Options of synscope whose value may be the next word.
 WITH_VALUE = ("since", "until", "port", "half-close-after", "memory-limit", "threads")
@@ -29,12 +29,13 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
     parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
     parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core, 17 for each point at most]")
-    parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="files that are not compressed are read in ranges of this")
+    parser.add_argument("--range-size", type=int, metavar="BYTES", help="files that are not compressed are read in ranges of this [default: 8 for each core, of 64 MiB to 1 GiB]")
     parser.add_argument("--redact", action="store_true", help="as of synscope analyze")
     parser.add_argument("--redact-key-file", metavar="FILE", help="as of synscope analyze")
     parser.add_argument("--separate", action="store_true", help="a report for each point, in place of one that joins them")
     for name in WITH_VALUE:
         parser.add_argument(f"--{name}", action="append", default=[], metavar="VALUE", help="as of synscope analyze")
+    parser.add_argument("--prepare", action="store_true", help="once for each host: keeps Spark's classes in a file, for a cheaper start")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     return parser.parse_known_args(given)
 
@@ -68,7 +69,10 @@ def key(args: argparse.Namespace) -> str:
 
 def main(given: list[str] | None = None) -> int:
     args, args.options = arguments(given)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
+        if args.prepare:
+            return start.prepare()
         plan.check_hosts(args.host)
         args.options += [f"--host={host}" for host in args.host]
         for name in WITH_VALUE:
@@ -85,12 +89,11 @@ def main(given: list[str] | None = None) -> int:
         args.report = [report for report in args.report if report not in tables]
         args.executor_synscope = args.executor_synscope or args.synscope
         args.key = key(args)
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        spark = job.context(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))
-        if args.partitions is None:
-            places = len({capture.point for capture in captures}) * (job.SHARDS + 1)
-            args.partitions = min(2 * spark.defaultParallelism, places)
-        return job.run(spark, captures, args)
+        with start.context(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]")) as spark:
+            if args.partitions is None:
+                places = len({capture.point for capture in captures}) * (job.SHARDS + 1)
+                args.partitions = min(2 * spark.defaultParallelism, places)
+            return job.run(spark, captures, args)
     except (plan.PlanError, re.error) as error:
         print(f"synscope-fleet: {error}", file=sys.stderr)
         return 2

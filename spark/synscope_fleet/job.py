@@ -12,10 +12,8 @@ from typing import IO
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
-from pyspark import RDD, SparkConf, SparkContext, cloudpickle
+from pyspark import RDD, SparkContext
 from pyspark.serializers import NoOpSerializer
-
-import synscope_fleet
 
 from . import plan, worker
 
@@ -25,23 +23,6 @@ UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
 WRONG_GUESS = re.compile(r"(?:^|\s)synscope: (.+): the range at byte \d+ was read from a wrong place")
 FAILED = re.compile(r"WorkerError: (.+?)(?:\n|$)")
 CRASHED = re.compile(r"WorkerError: (.+) from byte \d+: (the worker .+)")
-
-
-def context(master: str | None) -> SparkContext:
-    """Spark, with settings for few large records."""
-    conf = SparkConf().setAppName("synscope-fleet").set("spark.ui.showConsoleProgress", "false")
-    # To compile Spark's code again and again for speed costs more than it brings, and so does a collector with many threads.
-    for side in ("driver", "executor"):
-        conf.set(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-    if (master or "").startswith("local"):
-        # Its web server costs a second of CPU; the terminal shows the progress.
-        conf.setIfMissing("spark.ui.enabled", "false")
-    spark = SparkContext.getOrCreate(conf.setMaster(master) if master else conf)
-    spark.setLogLevel("ERROR")
-    # Executors need no installation of this package.
-    for module in (synscope_fleet, plan, worker):
-        cloudpickle.register_pickle_by_value(module)
-    return spark
 
 
 class Progress:
@@ -115,6 +96,7 @@ class Run:
         # Handshakes of points that are joined go to tasks of their own: these alone run before the clocks are known.
         openings = [(point, SHARDS + shard) for point in points for shard in range(SHARDS)]
         self.opening_tasks = {place: self.count + number % self.count for number, place in enumerate(openings)}
+        size = settings.range_size or plan.range_size(captures, spark.defaultParallelism)
         ranges = [
             {
                 "point": c.point,
@@ -126,8 +108,7 @@ class Run:
                 "until": until,
                 "error": lost.get(c.path, c.error),
             }
-            for c in captures
-            for begin, until in c.ranges(settings.range_size, c.path in whole or c.path in lost)
+            for c, begin, until in plan.cut(captures, size, whole | lost.keys())
         ]
         self.cut = spark.parallelize(ranges, len(ranges))
 

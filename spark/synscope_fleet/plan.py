@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pyarrow import fs
@@ -14,7 +16,8 @@ MOST = 65_535  # captures of a report: a packet's number has 16 bits for them
 # How files begin that are not compressed: pcap in both byte orders, pcapng.
 PLAIN = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")}
 
-
+SMALLEST_RANGE, LARGEST_RANGE = 64 << 20, 1 << 30  # bytes
+TOGETHER = 32  # files or folders that are asked for at a time
 PATIENCE = 60  # seconds that a Google bucket is asked again; without a limit that is a quarter of an hour
 OF_HADOOP = (
     "hdfs:// needs libhdfs, on the driver and on all executors: set JAVA_HOME, HADOOP_HOME and CLASSPATH (hadoop classpath --glob)"
@@ -42,12 +45,27 @@ class Capture:
         """Its name in the report: a URI without keys and settings."""
         return re.sub(r"^([a-z][a-z0-9+]*://)(?:[^/@]*@)?([^?]*).*", r"\1\2", self.place, flags=re.DOTALL)
 
-    def ranges(self, size: int, whole: bool) -> list[tuple[int, int]]:
-        """From and until of each range. A compressed file cannot be cut."""
-        if self.error or whole or self.size <= size or not is_plain(self.place):
-            return [(0, WHOLE)]
-        starts = list(range(0, self.size, size))
-        return list(zip(starts, [*starts[1:], WHOLE]))
+
+def range_size(captures: list[Capture], cores: int) -> int:
+    """The bytes of a range, unless the user says them: eight tasks for each core, of a size that is worth a task."""
+    return min(max(sum(c.size for c in captures) // (8 * cores), SMALLEST_RANGE), LARGEST_RANGE)
+
+
+def cut(captures: list[Capture], size: int, whole: set[str]) -> list[tuple[Capture, int, int]]:
+    """All ranges, from and until. A compressed file cannot be cut, and those of `whole` are not to be."""
+    large = [c for c in captures if not c.error and c.size > size and c.path not in whole]
+    plain = dict(zip(large, at_once(lambda c: is_plain(c.place), large)))
+    found = []
+    for capture in captures:
+        starts = range(0, capture.size, size) if plain.get(capture) else range(1)
+        found += [(capture, begin, until) for begin, until in zip(starts, [*starts[1:], WHOLE])]
+    return found
+
+
+def at_once(ask: Callable, things: Iterable) -> list:
+    """What `ask` says of each: some at a time, for buckets take their time to answer."""
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        return list(pool.map(ask, things))
 
 
 def anywhere(path: str) -> str:
@@ -109,8 +127,8 @@ def captures(points: list[tuple[str, str]], joined: bool = False) -> list[Captur
     """All captures of (point, path) pairs, in the order of the points' names, then of their own. They are numbered within each
     point, or, where points are joined, across all of them."""
     by_point: dict[str, list[tuple[str, int, str]]] = {}
-    for point, path in points:
-        by_point.setdefault(point, []).extend(files_below(path))
+    for (point, _), files in zip(points, at_once(lambda named: files_below(named[1]), points)):
+        by_point.setdefault(point, []).extend(files)
     found = []
     for point in sorted(by_point):
         files = sorted(set(by_point[point]))

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -383,6 +384,27 @@ def test_points_come_from_names_and_manifests(tmp_path):
         ("db", 0),
         ("web", 0),
     ]
+
+
+def test_files_are_cut_into_ranges_that_are_worth_a_task(tmp_path, monkeypatch):
+    mib, gib = 1 << 20, 1 << 30
+    captures = [plan.Capture("edge", n, f"s3://bucket/{n}.pcap", size, "") for n, size in enumerate([4 * gib, mib, 3 * gib])]
+    assert plan.range_size(captures, 2) == (7 * gib + mib) // 16
+    assert plan.range_size(captures, 64) == plan.range_size(captures[1:2], 1) == 64 * mib
+    assert plan.range_size(captures * 1000, 64) == gib
+    # Buckets are asked for some files at once: these wait for one another.
+    both = threading.Barrier(2, timeout=10)
+
+    def is_plain(place):
+        both.wait()
+        return place.endswith("0.pcap")
+
+    monkeypatch.setattr(plan, "is_plain", is_plain)
+    ranges = plan.cut(captures, gib, set())
+    assert [(c.number, begin, until) for c, begin, until in ranges] == [
+        (0, 0, gib), (0, gib, 2 * gib), (0, 2 * gib, 3 * gib), (0, 3 * gib, plan.WHOLE), (1, 0, plan.WHOLE), (2, 0, plan.WHOLE)
+    ]  # fmt: skip
+    assert len(plan.cut(captures, gib, {c.path for c in captures})) == 3
 
 
 @pytest.mark.parametrize("shuffled", [job.shuffled, job.handed_over, job.pickled])
