@@ -11,4 +11,6 @@ pub struct RefusedClient {
     pub last: Timestamp,
     /// When it got in, if it did.
     pub admitted: Option<Timestamp>,
+    /// When the application first sent it anything.
+    pub served: Option<Timestamp>,
 }

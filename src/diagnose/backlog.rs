@@ -29,6 +29,8 @@ const LASTING: Span = Span::secs(20);
 const AS_MANY_AS_EVER: u64 = 90;
 /// A refusal this soon after a moment says that the queue was full then.
 const SOON: Span = Span::millis(100);
+/// Clients whose time in the queue tells how long it is.
+const FEW: usize = 3;
 /// In a shorter time than this between two refusals the queue was full all the time.
 const STILL_FULL: Span = Span::millis(500);
 
@@ -68,7 +70,8 @@ pub fn estimate(
     let accepts = load.accepts_per_second();
     let least = load.least_accepts_per_second();
     let QueuePeak { together, at, at_the_end } = load.peak(accepts.or(least));
-    let (limit, stated) = limit(&refused, listener, at, context);
+    let stated = stated_limit(&refused, listener, at, context);
+    let limit = stated.or_else(|| seen_limit(&load, accepts, listener, context));
     let arrivals = load.arrivals_per_second();
     let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
     let overloaded = load.lasts() > LASTING && too_many && at_the_end * 100 >= together * AS_MANY_AS_EVER;
@@ -83,28 +86,39 @@ pub fn estimate(
         accepts_per_second: accepts.or(least.filter(|rate| *rate > 0.0)).map(rounded),
         accepts_at_least: accepts.is_none() && least.is_some_and(|rate| rate > 0.0),
         overloaded,
-        estimated: !stated || !refused.iter().all(by_kernel),
+        estimated: stated.is_none() || !refused.iter().all(by_kernel),
     })
 }
 
-/// The backlog at a time, and whether the kernel says so. A listener may have come back with another one since.
-fn limit(
+/// The backlog at a time, as the kernel says it. A listener may have come back with another one since.
+fn stated_limit(
     refused: &[&&Written],
     listener: Host,
     at: Timestamp,
     context: &CaptureContext,
-) -> (Option<u64>, bool) {
+) -> Option<u64> {
     let judged = refused.iter().flat_map(|w| &w.finding.evidence);
     let limits =
         judged.filter_map(|evidence| Some((evidence.time, evidence.kernel.as_ref()?.accept_queue?[1])));
     let nearest =
         limits.min_by_key(|(time, limit)| (time.since(at).0.unsigned_abs(), std::cmp::Reverse(*limit)));
-    let stated = nearest.map(|(_, limit)| limit).or_else(|| context.stated.backlog(listener, at));
-    if let Some(limit) = stated {
-        return (Some(limit.into()), true);
+    nearest.map(|(_, limit)| limit).or_else(|| context.stated.backlog(listener, at)).map(u64::from)
+}
+
+/// The backlog as the packets show it: by the connections that waited when the first client was refused, or by how long
+/// those waited that came into the full queue.
+fn seen_limit(
+    load: &ClientLoad,
+    accepts: Option<f64>,
+    listener: Host,
+    context: &CaptureContext,
+) -> Option<u64> {
+    if !queues::sees_all_clients(context, listener) {
+        return None;
     }
-    let seen = queues::held(context, listener).filter(|_| queues::sees_all_clients(context, listener));
-    (seen.map(|held| held as u64 - 1), false)
+    let held = queues::held(context, listener).filter(|held| held.is_whole);
+    let held = held.map(|held| held.waiting as u64).or_else(|| load.held_by_waits(accepts?));
+    held.map(|held| held - 1)
 }
 
 /// For how long each client was kept out: its SYN may have been refused, and later its final ACK.
@@ -119,6 +133,7 @@ fn clients(refused: &[&&Written]) -> Vec<RefusedClient> {
                     from: known.from.min(now.from),
                     last: known.last.max(now.last),
                     admitted: known.admitted.zip(now.admitted).map(|(a, b)| a.max(b)),
+                    served: known.served.or(now.served),
                 }
             })
             .or_insert(now);
@@ -130,7 +145,7 @@ fn clients(refused: &[&&Written]) -> Vec<RefusedClient> {
 fn kept_out(w: &Written) -> RefusedClient {
     let (from, last) = w.outline.during;
     let admitted = w.outline.details.got_through().filter(|got_through| *got_through).map(|_| last);
-    w.outline.kept_out.unwrap_or(RefusedClient { from, last, admitted })
+    w.outline.kept_out.unwrap_or(RefusedClient { from, last, admitted, served: None })
 }
 
 /// A tenth more: two bursts are never quite alike.
@@ -266,6 +281,19 @@ impl ClientLoad {
         (first < last).then(|| accepted as f64 / (last - first) as f64)
     }
 
+    /// How many connections a full queue holds: as many as the application accepts while one waits that came in last. `None`
+    /// where too few tell how long they waited.
+    fn held_by_waits(&self, accepts: f64) -> Option<u64> {
+        let came_in_last = self.refused.iter().filter_map(|client| client.admitted.zip(client.served));
+        let mut waits: Vec<Span> = came_in_last
+            .filter(|(admitted, served)| served > admitted && self.is_full_soon_after(*admitted))
+            .map(|(admitted, served)| served - admitted)
+            .collect();
+        waits.sort_unstable();
+        let median = waits.get(waits.len() / 2).filter(|_| waits.len() >= FEW)?;
+        Some((accepts * seconds(*median)).round() as u64).filter(|held| *held >= 2)
+    }
+
     /// How many clients came in these seconds and were let in at once.
     fn came_within(&self, first: i64, last: i64) -> u64 {
         let from = first - self.step + 1;
@@ -370,7 +398,7 @@ mod tests {
     }
 
     fn client(from: i64, admitted: Option<i64>) -> RefusedClient {
-        RefusedClient { from: ms(from), last: ms(from), admitted: admitted.map(ms) }
+        RefusedClient { from: ms(from), last: ms(from), admitted: admitted.map(ms), served: None }
     }
 
     fn peak(clients: &[RefusedClient], accepts: f64) -> (u64, Timestamp) {
@@ -411,6 +439,28 @@ mod tests {
         let arrivals = load.arrivals_per_second().unwrap();
         assert!((arrivals - 60.0).abs() < 0.1, "{arrivals}");
         assert_eq!(load.peak(load.accepts_per_second()).together, 600);
+    }
+
+    #[test]
+    fn a_full_queue_holds_as_many_as_are_accepted_while_one_waits() {
+        let mut listener = ListenerTimeline::default();
+        for second in 0..10 {
+            *listener.at(1_000 + second) = ListenerSecond { served: 20, ..ListenerSecond::default() };
+        }
+        // Each gets in a second after it was refused, and is served 850 ms later.
+        let waited = |ms_each: i64, count: i64| {
+            let refused = (0..count).map(move |n| {
+                let one = client(n * 50, Some(n * 50 + 1_000));
+                RefusedClient { served: Some(ms(n * 50 + 1_000 + ms_each)), ..one }
+            });
+            ClientLoad::of(refused.collect(), vec![&listener]).unwrap()
+        };
+        let load = waited(850, 200);
+        assert_eq!(load.accepts_per_second(), Some(20.0));
+        assert_eq!(load.held_by_waits(20.0), Some(17));
+        // Too short for a queue of two, and too few to tell.
+        assert_eq!(waited(10, 200).held_by_waits(20.0), None);
+        assert_eq!(waited(850, 2).held_by_waits(20.0), None);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl IgnoredAck<'_> {
         // It was its answer to the last SYN-ACK that let it in.
         let refused = self.repeats.len().saturating_sub(usize::from(admitted.is_some()));
         let last = self.repeats[..refused].last().map_or(from, |again| again.at.time.max(from));
-        RefusedClient { from, last, admitted }
+        RefusedClient { from, last, admitted, served: f.served() }
     }
 
     /// How often the SYN-ACK was repeated, as far as the capture knows.

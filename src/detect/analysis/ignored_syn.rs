@@ -274,7 +274,8 @@ fn kept_out(f: &ConnectionFacts, syns: &[&Transmission], around: &DetectContext<
         // After a syncookie nothing says that a final ACK was ignored, but then nothing of the server follows.
         None => {
             let admitted = f.final_ack.filter(|_| f.progress.is_some());
-            RefusedClient { from, last, admitted: admitted.map(|ack| ack.at.time) }
+            let admitted = admitted.map(|ack| ack.at.time);
+            RefusedClient { from, last, admitted, served: f.served() }
         }
     }
 }

@@ -90,7 +90,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
     );
     let refused = reset.at.time;
-    d.kept_out = Some(RefusedClient { from: refused, last: refused, admitted: None });
+    d.kept_out = Some(RefusedClient { from: refused, last: refused, admitted: None, served: None });
     d.measure_span("reset_after_s", after).measure("resets", f.s.resets);
     let at = match around.view.vantage {
         Vantage::Server => "and the capture was taken at the server",
