@@ -8,7 +8,7 @@ use synscope::capture::{Block, LinkType, Packet};
 use synscope::decode::segment::PacketId;
 use synscope::engine::Analysis;
 use synscope::live::run::{EndCondition, RunRequest, TimeSource, WatchRun};
-use synscope::live::watch::{Setup, Watch};
+use synscope::live::watch::{Watch, WatchSettings};
 use synscope::time::{Span, Timestamp};
 
 /// Packets that wait when the watch begins.
@@ -70,7 +70,7 @@ impl Feed for Backlog {
 fn end_at_once(feed: &mut Backlog, until: EndCondition, wanted: RunRequest) -> (Analysis, Duration) {
     let run = WatchRun {
         feed,
-        watch: Watch::new(Setup::default(), None).expect("threads"),
+        watch: Watch::new(WatchSettings::default(), None).expect("threads"),
         outputs: Vec::new(),
         recorder: None,
         until,
