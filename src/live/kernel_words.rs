@@ -112,10 +112,11 @@ impl KernelWords {
 
     /// Says so when something was lost since the last time.
     pub fn loss(&mut self) -> Option<String> {
-        let is_more = self.lost > self.told;
-        self.told = self.lost;
+        let lost = self.lost + self.joiner.counts().given_up;
+        let is_more = lost > self.told;
+        self.told = lost;
         is_more.then(|| {
-            let lost = counted(self.lost, "statement");
+            let lost = counted(lost, "statement");
             format!(
                 "up to {lost} of the kernel about single packets were lost: more came than could be read, or one \
                  interrupted another"

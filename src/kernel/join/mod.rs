@@ -47,9 +47,10 @@ pub struct JoinCounts {
 
 impl JoinCounts {
     /// How many statements could not be joined, for the report; `None` if all others were about packets that were not
-    /// captured. `lost` statements never arrived.
+    /// captured. `lost` statements never arrived, and those that
+    /// were given up are counted with them.
     pub fn note(&self, lost: u64) -> Option<String> {
-        let unclear = self.ambiguous + self.partial + self.given_up;
+        let (unclear, lost) = (self.ambiguous + self.partial, lost + self.given_up);
         (lost + unclear > 0).then(|| {
             format!(
                 "the kernel's statements about single packets: {} joined with a packet, {unclear} left out because several \

@@ -264,3 +264,13 @@ fn memory_is_bounded() {
     }
     assert!(joiner.remembered <= MOST, "{}", joiner.remembered);
 }
+
+#[test]
+fn statements_for_which_there_is_no_room_count_as_lost() {
+    let mine = segment(1, 0);
+    let mut joiner = Joiner::default();
+    joiner.add_statements(std::iter::repeat_n(dropped(&mine, 5), MOST_WAITING + 7));
+    assert_eq!(joiner.counts().given_up, 7);
+    let note = joiner.counts().note(3).unwrap();
+    assert!(note.contains("0 left out") && note.contains("up to 10 lost"), "{note}");
+}

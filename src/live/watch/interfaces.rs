@@ -3,6 +3,7 @@
 use super::{DROPS, Watch};
 use crate::capture::feed::Interface;
 use crate::live::event::LiveEvent;
+use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
 
 /// Steps of the clock that are told at least.
@@ -38,9 +39,10 @@ impl Watch {
             }
             self.second(now).dropped += dropped;
             let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
+            let (packets, were) = (counted(total, "packet"), if total == 1 { "was" } else { "were" });
             let text = format!(
-                "{total} packets were dropped before this program got them: what is said of that time is less certain; a \
-                 larger buffer (-B) or a filter (--filter) helps"
+                "{packets} {were} dropped before this program got them: what is said of that time is less certain; a larger \
+                 buffer (-B) or a filter (--filter) helps"
             );
             self.warn_now_and_then("drops", now, text, events);
         }
