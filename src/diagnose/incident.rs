@@ -273,19 +273,29 @@ fn certainty(kind: Kind, interval: &[&Written]) -> Certainty {
     all.get(place).copied().unwrap_or(Certainty::Possible)
 }
 
-/// The cause of the example; and the next most frequent one, where connections differ.
+/// The cause of the example; and the next most frequent one, where connections differ. A finding about the whole listener
+/// says the same in the plural.
 fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
     let Some(example) = example else { return String::new() };
-    let own = example.finding.cause.text.as_ref();
+    let is_of_one = |w: &&&Written| w.outline.client.is_some();
+    let of_one = interval.iter().filter(is_of_one);
+    let connections = of_one.clone().count();
     // What reads the same is said once.
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
-    for w in interval {
+    for w in of_one {
         *others.entry(w.finding.cause.text.as_ref()).or_default() += 1;
     }
-    others.remove(own);
-    match others.into_iter().max_by_key(|&(text, n)| (n, Reverse(text))) {
-        Some((other, n)) => format!("{own} For {n} of {} connections: {other}", interval.len()),
-        None => own.to_owned(),
+    let most = |others: &BTreeMap<&'_ str, u64>| {
+        others.iter().max_by_key(|&(text, n)| (n, Reverse(*text))).map(|(text, n)| ((*text).to_owned(), *n))
+    };
+    let own = match most(&others) {
+        Some((text, _)) if example.outline.client.is_none() => text,
+        _ => example.finding.cause.text.to_string(),
+    };
+    others.remove(own.as_str());
+    match most(&others) {
+        Some((other, n)) => format!("{own} For {n} of {connections} connections: {other}"),
+        None => own,
     }
 }
 

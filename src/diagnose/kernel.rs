@@ -225,7 +225,7 @@ const NETFILTER: &str = "nf_hook_slow";
 
 fn overflow() -> Cause {
     cause(
-        "The listener's accept queue was full, so the kernel silently dropped the client's final ACK.",
+        "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
         &["tcp_check_req", "tcp_v4_syn_recv_sock"],
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow"],

@@ -1,6 +1,6 @@
 //! A block's packets as segments, sorted by shard, and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::capture::{Block, InputPart, LinkType, Packet};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
@@ -92,6 +92,8 @@ pub struct PacketTotals {
     /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub judged: Vec<(PacketId, Judgement)>,
+    /// Addresses of the host on which the packets were captured: its kernel had a listener there.
+    pub own: BTreeSet<Address>,
     /// Messages about recordings of the kernel's verdicts.
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub notes: Vec<String>,
@@ -127,6 +129,7 @@ impl PacketTotals {
         self.first = [self.first, b.first].into_iter().flatten().min();
         self.last = self.last.max(b.last);
         self.losses.append(&b.losses, before);
+        self.own.extend(&b.own);
         let room = MOST_JUDGED.saturating_sub(self.judged.len());
         let placed = |(id, judgement): &(PacketId, Judgement)| {
             (PacketId::new(id.capture(), id.number() + before), judgement.clone())
@@ -236,8 +239,9 @@ impl Batch {
 
     /// Decodes the packets of `block` that `filter` wants. One at which the program fails is left out.
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
-        let verdict = |(id, note): &(PacketId, Box<str>)| Some((*id, comment::read(note)?));
-        self.totals.judged.extend(block.notes().iter().filter_map(verdict));
+        if !block.notes().is_empty() {
+            self.read_verdicts(block);
+        }
         let mut recent = RecentSegments::default();
         let mut packets = block.packets();
         while let Err(fault) = fault::contain(|| self.decode_some(&mut packets, &mut recent, filter)) {
@@ -248,6 +252,21 @@ impl Batch {
             let left = &recent.latest[place % DELAY];
             self.shards[shard_of(left.hash)].push(left, &mut self.spare);
         }
+    }
+
+    /// Reads what the kernel said of packets of `block`.
+    fn read_verdicts(&mut self, block: &Block) {
+        let verdict = |(id, note): &(PacketId, Box<str>)| Some((*id, comment::read(note)?));
+        let judged: Vec<_> = block.notes().iter().filter_map(verdict).collect();
+        let of_listeners: BTreeSet<PacketId> =
+            judged.iter().filter(|(_, judgement)| judgement.is_of_listener()).map(|(id, _)| *id).collect();
+        let mut segment = Segment::default();
+        for packet in block.packets().filter(|packet| of_listeners.contains(&packet.id)) {
+            if decode::decode(&packet, &mut segment) == Decoded::Tcp {
+                self.totals.own.insert(segment.dst);
+            }
+        }
+        self.totals.judged.extend(judged);
     }
 
     /// Decodes `packets` as far as the program does not fail.

@@ -64,7 +64,8 @@ pub(super) fn study(
     let mut judgements = Judgements::without_limit();
     totals.judged.iter().for_each(|(packet, judgement)| judgements.insert(*packet, judgement.clone()));
     let refused = Arc::new(judgements.refused());
-    let context = CaptureContext { damaged: is_damaged(&status), refused, ..context };
+    let own = Arc::new(totals.own.iter().copied().collect());
+    let context = CaptureContext { damaged: is_damaged(&status), refused, own, ..context };
     let most = most_examined(options.memory_limit);
     let mut seen = examine_all(triages, context, options.placed.as_ref(), (most, after));
     seen.gathered.correct(evicted, twice);

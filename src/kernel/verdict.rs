@@ -122,6 +122,11 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Whether it is about a packet that came to a listener of the kernel that judged it.
+    pub fn is_of_listener(&self) -> bool {
+        self.queues.is_some() && self.sent.is_none()
+    }
+
     /// Takes in a statement about this packet. The first statement holds.
     pub fn add(&mut self, statement: &Statement) {
         let Statement { event, reason, function, queues, .. } = statement;

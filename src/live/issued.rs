@@ -628,6 +628,13 @@ impl IssuedFindings {
         }
     }
 
+    /// Keeps the queues of an incident that was closed just now.
+    pub fn keep_queues(&mut self, incident: &Incident) {
+        if let Some(closed) = self.closed.iter_mut().rev().find(|closed| closed.id == incident.id) {
+            closed.queues.clone_from(&incident.queues);
+        }
+    }
+
     /// How many incidents may go on.
     pub fn going_on(&self) -> usize {
         self.open.len()

@@ -34,6 +34,8 @@ const WORTH_A_WORD: u32 = 5;
 const LONG: Span = Span::secs(10);
 /// How many addresses of closed sockets are remembered.
 const MOST_GONE: usize = 1_024;
+/// Closed sockets whose queues are remembered.
+const MOST_FORMER: usize = 64;
 /// Stretches of refusals that are remembered.
 const MOST_REFUSING: usize = 512;
 /// Seconds of which the queue is remembered.
@@ -45,6 +47,8 @@ pub struct ListenSockets {
     known: BTreeMap<u64, KnownSocket>,
     /// Sockets that are gone, by address, whose place nobody has taken.
     gone: BTreeMap<SocketAddr, ListenSocket>,
+    /// The queues of sockets that were closed; the oldest first.
+    former: VecDeque<(ListenSocket, VecDeque<QueueSample>)>,
     /// When they were looked at last, and what the host had counted then: full accept queues, full SYN queues.
     looked: Option<(Timestamp, [u64; 2])>,
     refusals: Refusals,
@@ -237,6 +241,12 @@ impl ListenSockets {
             if was.longest > 0 || was.dropped > 0 || now - was.since >= LONG {
                 closed.push(address);
             }
+            if was.longest > 0 || was.dropped > 0 {
+                if self.former.len() == MOST_FORMER {
+                    self.former.pop_front();
+                }
+                self.former.push_back((was.socket.clone(), was.queue));
+            }
             self.gone.insert(address, was.socket);
         }
         for socket in sockets {
@@ -349,21 +359,24 @@ impl ListenSockets {
     }
 
     /// The queues of the listener that serves `server`, from a while before `from` to a while after `to`; of several sockets
-    /// those of the one with the longest queue.
+    /// those of the one with the longest queue, which may have been closed since.
     pub fn queues(&self, server: SocketAddr, (from, to): (Timestamp, Timestamp)) -> Option<QueueHistory> {
-        let known = self.serving(server).max_by_key(|known| known.longest)?;
         let (from, to) = (from.after(Span(-AROUND.0)), to + AROUND);
-        let meanwhile = known.queue.iter().filter(|sample| from <= sample.at && sample.at <= to);
-        let samples: Vec<QueueLengths> = meanwhile
-            .map(|sample| QueueLengths {
-                at: sample.at,
-                accept_queue: sample.length.into(),
-                syn_queue: sample.requests.map(u64::from),
-                dropped: sample.dropped,
-            })
-            .collect();
-        let limit = known.socket.backlog.map(u64::from);
-        (samples.len() > 1).then_some(QueueHistory { limit, samples })
+        let former: Vec<ListenSocket> = self.former.iter().map(|(socket, _)| socket.clone()).collect();
+        let former = serving(&former, server).into_iter().map(|socket| socket.inode).collect::<BTreeSet<_>>();
+        let former = self.former.iter().filter(|(socket, _)| former.contains(&socket.inode));
+        let is = self.serving(server).map(|known| (&known.socket, &known.queue));
+        let all = is.chain(former.map(|(socket, queue)| (socket, queue)));
+        let histories = all.map(|(socket, queue)| QueueHistory {
+            limit: socket.backlog.map(u64::from),
+            samples: queue
+                .iter()
+                .filter(|sample| from <= sample.at && sample.at <= to)
+                .map(lengths)
+                .collect(),
+        });
+        let longest = |history: &QueueHistory| history.samples.iter().map(|sample| sample.accept_queue).max();
+        histories.filter(|history| history.samples.len() > 1).max_by_key(longest)
     }
 
     /// The incident of this kind at `listener` is over.
@@ -418,6 +431,15 @@ impl ListenSockets {
             start += alike;
         }
         rows
+    }
+}
+
+fn lengths(sample: &QueueSample) -> QueueLengths {
+    QueueLengths {
+        at: sample.at,
+        accept_queue: sample.length.into(),
+        syn_queue: sample.requests.map(u64::from),
+        dropped: sample.dropped,
     }
 }
 
@@ -571,4 +593,48 @@ fn by_listener(
 
 fn number(backlog: Option<u32>) -> String {
     backlog.map_or_else(|| "?".to_owned(), |n| n.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp(0) + Span::secs(1_000 + second)
+    }
+
+    /// A look at one listening socket, or at none.
+    fn look(second: i64, socket: Option<(u64, u32)>) -> Snapshot {
+        let listeners = socket.map(|(inode, length)| ListenSocket {
+            inode,
+            address: "0.0.0.0:80".parse().unwrap(),
+            accept_queue: length,
+            backlog: Some(16),
+            drops: Some(0),
+        });
+        let listeners = Some(listeners.into_iter().collect());
+        let empty = r#"{"schema": "synscope.snapshot/1", "time": "1970-01-01T00:00:00Z", "finished": "1970-01-01T00:00:00Z", "counters": {}, "sysctls": {}}"#;
+        let empty: Snapshot = serde_json::from_str(empty).unwrap();
+        Snapshot { time: at(second), finished: at(second), listeners, ..empty }
+    }
+
+    #[test]
+    fn the_queues_of_a_closed_socket_are_remembered() {
+        let mut sockets = ListenSockets::default();
+        let server = "192.0.2.1:80".parse().unwrap();
+        for second in 0..10 {
+            sockets.observe(&look(second, Some((1, 17))));
+        }
+        sockets.observe(&look(10, None));
+        let history = sockets.queues(server, (at(2), at(8))).unwrap();
+        assert_eq!(history.limit, Some(16));
+        assert_eq!(history.samples.iter().map(|sample| sample.accept_queue).max(), Some(17));
+        // One that takes its place is another.
+        for second in 11..20 {
+            sockets.observe(&look(second, Some((2, 3))));
+        }
+        assert_eq!(sockets.queues(server, (at(2), at(8))), Some(history));
+        assert_eq!(sockets.queues("192.0.2.1:81".parse().unwrap(), (at(2), at(8))), None);
+        assert_eq!(sockets.queues(server, (at(100), at(101))), None);
+    }
 }

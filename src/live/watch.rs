@@ -404,12 +404,15 @@ impl Watch {
         }
         let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
-        let events = self.issued.compare(judged, sight, now, settle, &paths);
-        for event in &events {
+        let mut events = self.issued.compare(judged, sight, now, settle, &paths);
+        for event in &mut events {
             if let LiveEvent::Closed { incident, .. } = event
                 && let Some(listener) = incident.listener
             {
                 self.sockets.end_refusals(listener, incident.kind);
+                // A report may be written long after.
+                self.add_queues(incident);
+                self.issued.keep_queues(incident);
             }
         }
         (found, events)
@@ -634,12 +637,16 @@ impl Watch {
             ));
         }
         let mut outcome = self.engine.report(sight, &drafts, (written, incidents), told, self.statuses());
-        for incident in outcome.report.incidents.iter_mut().filter(|incident| is_of_full_queue(incident.kind))
-        {
+        outcome.report.incidents.iter_mut().for_each(|incident| self.add_queues(incident));
+        outcome
+    }
+
+    /// Adds how long the queues were meanwhile, if the incident is of a full one and that is not known yet.
+    fn add_queues(&self, incident: &mut Incident) {
+        if is_of_full_queue(incident.kind) && incident.queues.is_none() {
             let during = (incident.first, incident.last);
             incident.queues = incident.listener.and_then(|listener| self.sockets.queues(listener, during));
         }
-        outcome
     }
 
     /// The report from the issued findings alone, after a failure of the program on the connections.
