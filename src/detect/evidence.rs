@@ -66,7 +66,7 @@ impl PacketRoles {
                     packets.note(trigger.at, role.peer(), [again, None]);
                 }
             }
-            for at in [side.first_data, side.last_data, side.fin, side.late_data, side.keepalive] {
+            for at in [side.first_data, side.last_data, side.fin, side.late_data(), side.keepalive()] {
                 packets.note_some(at, role);
             }
             packets.note_some(side.fin_acked, role.peer());

@@ -176,11 +176,11 @@ mod tests {
     #[test]
     fn the_other_capture_of_a_pair_has_its_own_names_and_clock() {
         let mut finding = samples::overflow().findings[0].clone();
-        finding.also_known_as = Some(OtherNames {
+        finding.also_known_as = Some(Box::new(OtherNames {
             capture: "client.pcap".to_owned(),
             client: "192.168.1.7:50000".parse().unwrap(),
             server: "203.0.113.5:80".parse().unwrap(),
-        });
+        }));
         for (evidence, shift) in finding.evidence.iter_mut().zip([60_000, 60_020]) {
             let (capture, time) = ("client.pcap".to_owned(), evidence.time + Span::millis(shift));
             evidence.also = Some(Box::new(Sighting { capture, packet: 1, time }));

@@ -24,7 +24,7 @@ pub struct Written {
     /// As it stands in the report.
     pub finding: Finding,
     /// Who and when, in numbers.
-    pub outline: FindingOutline,
+    pub outline: Box<FindingOutline>,
 }
 
 /// What a draft leaves behind once it is written down, beside what the finding says.
@@ -100,10 +100,12 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         route: draft.passed.is_some().then(|| Box::new(passed.route.clone())),
         taken_for: draft.taken_for,
         judged_by_kernel: None,
-        also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
-            capture: path(place).to_string(),
-            client: client.socket(),
-            server: server.socket(),
+        also_known_as: draft.other_names.map(|(place, client, server)| {
+            Box::new(OtherNames {
+                capture: path(place).to_string(),
+                client: client.socket(),
+                server: server.socket(),
+            })
         }),
         evidence: evidence.into_iter().map(|packet| written(packet, &draft.packets, passed, path)).collect(),
         first,
@@ -112,7 +114,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         display_filters: None,
     };
     finding.judged_by_kernel = judged;
-    finding.display_filters = Some(display_filters::of(&finding));
+    finding.display_filters = Some(Box::new(display_filters::of(&finding)));
     let outline = FindingOutline {
         client: draft.client,
         server: draft.server,
@@ -127,7 +129,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         was_held_against_host,
         harm: draft.severity,
     };
-    Written { finding, outline }
+    Written { finding, outline: Box::new(outline) }
 }
 
 /// A packet of the evidence as the report has it; `path` names the captures.

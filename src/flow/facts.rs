@@ -18,7 +18,9 @@ pub use packet::{PacketRef, SegmentKind};
 pub use reset::{Reset, ResetTrigger, SegmentProfile};
 pub use sent::{SynOffer, Transmission, Transmissions, is_later_wait};
 pub(super) use sent::{another_way, push_exactly};
-pub use side::{Flight, KeepaliveProbing, OngoingRetransmission, RecoveredLosses, Side, ZeroWindow};
+pub use side::{
+    Flight, KeepaliveProbing, LateData, OngoingRetransmission, RecoveredLosses, Side, ZeroWindow,
+};
 
 /// Who a segment comes from, once roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -180,7 +180,7 @@ impl Outcome {
         if is_by_box(f, reset) {
             return Outcome::ResetByBox;
         }
-        if own.keepalives >= 2 && own.keepalive.is_some_and(|probe| peer.last < probe) {
+        if own.keepalives() >= 2 && own.keepalive().is_some_and(|probe| peer.last < probe) {
             return Outcome::Stalled;
         }
         let failure = match role {
@@ -257,7 +257,7 @@ fn is_stalled(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
     });
     let window_closed = peer.zero_window.as_ref().is_some_and(|zero| {
         zero.opened.is_none()
-            && own.keepalives > zero.probes_before
+            && own.keepalives() > zero.probes_before
             && until - zero.first.time >= CLOSED_WINDOW
     });
     repeated || not_heard && own.last_data.is_some() && own.has_outstanding() || window_closed

@@ -97,15 +97,15 @@ pub struct KeepaliveProbes {
 impl KeepaliveProbes {
     fn of(f: &ConnectionFacts, role: Role) -> Option<KeepaliveProbes> {
         let (side, peer) = (f.side(role), f.side(role.peer()));
-        let probe = side.keepalive?;
+        let probe = side.keepalive()?;
         let exchanged =
             [side.last_data, peer.last_data, side.fin_acked, peer.fin_acked, f.final_ack.map(|ack| ack.at)];
         // A segment after the last probe ended the idleness.
         let since = exchanged.into_iter().flatten().filter(|at| *at < probe).max()?;
-        (peer.keepalives == 0 && f.duplicates == 0).then_some(KeepaliveProbes {
+        (peer.keepalives() == 0 && f.duplicates == 0).then_some(KeepaliveProbes {
             at: f.first,
             host: f.host(role),
-            probes: side.keepalives,
+            probes: side.keepalives(),
             first: side.probing.as_ref().map_or(probe, |probing| probing.first).time - since.time,
             lasted: probe.time - since.time,
             answered: peer.last > probe,
@@ -138,7 +138,7 @@ impl ClockReadings {
     /// Reads the clocks of a connection that has ended.
     #[inline]
     pub fn record(&mut self, f: &ConnectionFacts) {
-        if f.c.keepalives | f.s.keepalives > 0 {
+        if f.c.keepalives() | f.s.keepalives() > 0 {
             self.record_keepalives(f);
         }
         let some = if f.last.time - f.first.time >= LONG { &mut self.long } else { &mut self.short };

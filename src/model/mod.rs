@@ -351,7 +351,7 @@ pub struct Finding {
     pub excluded: Vec<Excluded>,
     /// Client and server as the other capture of a pair knows them, where a NAT or proxy gives them other names.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub also_known_as: Option<OtherNames>,
+    pub also_known_as: Option<Box<OtherNames>>,
     /// Which capture points its connection passed, and how far its packets came; absent where points have no names.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub route: Option<Box<Route>>,
@@ -372,7 +372,7 @@ pub struct Finding {
     pub judged_by_kernel: Option<u64>,
     /// Display filters that select it in Wireshark and tshark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub display_filters: Option<DisplayFilters>,
+    pub display_filters: Option<Box<DisplayFilters>>,
 }
 
 /// What to type into Wireshark's filter line, or behind `tshark -Y`.

@@ -136,7 +136,7 @@ fn add(report: &mut Report, draft: SampleFinding, cases: Vec<(Option<String>, St
             display_filters: None,
         });
         let finding = report.findings.last_mut().expect("just pushed");
-        finding.display_filters = Some(display_filters::of(finding));
+        finding.display_filters = Some(Box::new(display_filters::of(finding)));
     }
     // As text: the pages of the samples have them in this order.
     hosts.sort_by_cached_key(ToString::to_string);

@@ -198,7 +198,7 @@ fn sender_to(f: &ConnectionFacts, role: Role) -> &Side {
 fn window_stays_closed(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
     f.side(role).zero_window.as_ref().is_some_and(|zero| {
         let probed =
-            sender_to(f, role).keepalives > zero.probes_before || sender_to(f, role).in_vain().is_some();
+            sender_to(f, role).keepalives() > zero.probes_before || sender_to(f, role).in_vain().is_some();
         let (_, closed) = zero.longest(until);
         zero.count >= 2 && probed && closed >= CLOSED_WINDOW
     })
@@ -240,7 +240,7 @@ pub fn is_heard_without_sack(f: &ConnectionFacts, role: Role) -> bool {
         && side.flight.seq == side.acked
         && peer.last > since
         && peer.last_data.is_none_or(|data| data < since)
-        && peer.keepalives == 0
+        && peer.keepalives() == 0
 }
 
 /// The shortest headers of IPv4 and TCP, bytes.

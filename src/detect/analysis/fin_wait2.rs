@@ -57,7 +57,7 @@ pub fn expired<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option
     let threshold = around.context.settings.half_close_after;
     let (needed, what) = match trigger.what {
         SegmentKind::Data | SegmentKind::Retransmit => (threshold, LateSegment::Data),
-        SegmentKind::Fin if b.late_data.is_some() => (threshold, LateSegment::DataAndFin),
+        SegmentKind::Fin if b.late_data().is_some() => (threshold, LateSegment::DataAndFin),
         SegmentKind::Fin => (threshold.min(SHORTEST), LateSegment::Fin),
         SegmentKind::KeepAlive => (threshold.min(SHORTEST), LateSegment::KeepAlive),
         _ => return None,

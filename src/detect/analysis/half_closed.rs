@@ -64,7 +64,7 @@ pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> 
             if t.at.time > acked.time
                 && matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::Fin) =>
         {
-            b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
+            b.late_data().filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
         }
         _ => r.at,
     });
@@ -75,6 +75,6 @@ pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> 
         Some(at) => at.time,
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
     };
-    let rhythm = if taken.is_some() || unseen.is_some() { b.late_pause } else { Span::ZERO };
+    let rhythm = if taken.is_some() || unseen.is_some() { b.late_pause() } else { Span::ZERO };
     Some(HalfClosedInterval { closer, fin, acked, quiet_since, until, ended_by, rhythm })
 }

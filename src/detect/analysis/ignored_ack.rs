@@ -230,14 +230,14 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
 /// How many more SYN-ACKs the client answered after its final ACK than the capture holds. It answers each one once
 /// (`tcp_send_challenge_ack`), and has nothing else to acknowledge while the server says nothing.
 fn answered_unseen(f: &ConnectionFacts, ack: FinalAck) -> u16 {
-    if f.progress.is_some() || f.s.has_spoken() || f.s.fin.is_some() || f.s.keepalives > 0 {
+    if f.progress.is_some() || f.s.has_spoken() || f.s.fin.is_some() || f.s.keepalives() > 0 {
         return 0;
     }
     // One that comes just after it was answered has changed places with its answer.
     let answered = f.unanswered.last_ack.time + TURNAROUND;
     let later = f.syn_ack.iter().filter(|sent| sent.at.time > answered).count() as u32;
     let seen = f.syn_ack.count.saturating_sub(u32::from(ack.syn_acks) + later);
-    let answers = u32::from(f.unanswered.acks.saturating_sub(f.c.keepalives));
+    let answers = u32::from(f.unanswered.acks.saturating_sub(f.c.keepalives()));
     answers.saturating_sub(seen).min(u32::from(u16::MAX)) as u16
 }
 
@@ -329,7 +329,7 @@ pub fn answered_in_vain(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> bool {
     let spoke = u.retransmits > 0 && u.first < last.at;
     // Of a handshake from before the capture the first ACK answers a SYN-ACK that came again, too.
     let first = u16::from(f.began_after_handshake() && o.ack.syn_acks > 0);
-    let acks = u.acks.saturating_sub(f.c.keepalives) + first;
+    let acks = u.acks.saturating_sub(f.c.keepalives()) + first;
     let answered = acks >= 2 || (acks == 1 && u.last_ack < last.at);
     spoke || answered
 }
@@ -372,7 +372,7 @@ pub fn probe_refused(f: &ConnectionFacts) -> bool {
     f.syn_ack.count == 1
         && f.progress.is_none()
         && f.c.bytes == 0
-        && f.c.keepalives == 1
+        && f.c.keepalives() == 1
         && f.s.reset.as_deref().is_some_and(|reset| {
             let answers =
                 reset.trigger.is_some_and(|t| t.what == SegmentKind::KeepAlive && t.ack == reset.seq);

@@ -99,9 +99,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     // A request that was never answered is lost. Otherwise the connection had served its purpose.
     d.severity = if has_unanswered_request(f) { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, reset, side, peer);
-    if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
+    if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive()) {
         d.severity = d.severity.max(Severity::Warning);
-        d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
+        d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives()));
     }
     d.summary = summary(f, role, reset, reason);
     d.cause = cause(
@@ -132,8 +132,8 @@ fn add_alternatives(d: &mut Draft, reason: Reason, side: &Side) {
     for (other, why) in reason.others() {
         d.or(*other, *why);
     }
-    let last_words = side.last_data.is_none_or(|data| side.keepalive > Some(data));
-    if reason != Reason::Keepalive && side.keepalives >= PROBES && last_words {
+    let last_words = side.last_data.is_none_or(|data| side.keepalive() > Some(data));
+    if reason != Reason::Keepalive && side.keepalives() >= PROBES && last_words {
         d.or(
             "Its keepalive gave up: the answers to its probes leave here and do not reach it.",
             "A capture at that end would show probes without answers.",
@@ -250,7 +250,7 @@ fn summary(f: &ConnectionFacts, by: Role, reset: &Reset, reason: Reason) -> Stri
     match (reason, waited) {
         (Reason::Keepalive, _) => format!(
             "The {by} {socket} gave the connection up and sent a RST: {} keepalive probes drew no answer.",
-            f.side(by).keepalives
+            f.side(by).keepalives()
         ),
         (_, Some(waited)) => format!(
             "The client {socket} got no answer to its data for {waited}, and ended the connection with a RST."
@@ -287,7 +287,7 @@ const ALIKE: &str =
 
 impl Reason {
     fn of(role: Role, reset: &Reset, side: &Side, peer: &Side) -> Reason {
-        if side.keepalives >= 2 && side.keepalive.is_some_and(|probe| peer.last < probe) {
+        if side.keepalives() >= 2 && side.keepalive().is_some_and(|probe| peer.last < probe) {
             return Reason::Keepalive;
         }
         // Data after its last acknowledgment came just before the end.

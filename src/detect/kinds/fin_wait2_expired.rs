@@ -68,7 +68,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_fin_timeout"],
     );
     d.details = Details::Expiry { closer: f.host(half.closer), late: what, silence: late_silence };
-    if matches!(trigger.what, SegmentKind::Data | SegmentKind::Retransmit) || b.late_data.is_some() {
+    if matches!(trigger.what, SegmentKind::Data | SegmentKind::Retransmit) || b.late_data().is_some() {
         d.probable("late data drew a RST, and an orphan refuses data even before it expires");
         d.or(
             "The orphan had not expired yet: its application had closed both directions.",

@@ -120,7 +120,7 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &HalfClosedInterval, around:
 /// its side was still open.
 fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
     let b = f.side(silent);
-    f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives == 0 && b.fin.is_none()
+    f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives() == 0 && b.fin.is_none()
 }
 
 /// Whether the server's application had said anything when the connection was half-closed: else it may not have
@@ -198,7 +198,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     });
     d.measure_span("half_closed_s", lasted)
         .measure("ended", half.ended_by.is_some())
-        .measure("keepalives", b.keepalives);
+        .measure("keepalives", b.keepalives());
     let reason = "the capture holds the FIN and its acknowledgment, and no FIN in return";
     if !long_enough {
         d.possible(
@@ -226,8 +226,8 @@ fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &HalfClosedInterval) {
     if let Some(data) = waiter.last_data.filter(|_| waiter.late_data_taken()) {
         d.shows(data, format!("last data of the {waiter_is} that the {closer_is} accepted"));
     }
-    if let Some(probe) = waiter.keepalive.filter(|at| at.time > half.acked.time) {
-        d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", waiter.keepalives));
+    if let Some(probe) = waiter.keepalive().filter(|at| at.time > half.acked.time) {
+        d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", waiter.keepalives()));
     }
 }
 

@@ -101,7 +101,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
     }
     d.severity = Severity::Critical;
-    d.measure_span("idle_s", idle).measure("keepalives", own.keepalives);
+    d.measure_span("idle_s", idle).measure("keepalives", own.keepalives());
     let bracket = bracket(f, idle, around);
     write_bracket(&mut d, bracket);
     if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived).filter(|pause| pause.length < idle)

@@ -51,7 +51,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let opened = zero.opened.is_some();
     let mut d = Draft::about(f, &SPEC, (first, format!("the window of the {receiver} is closed")));
     d.shows(zero.last, format!("still closed; {} such segments in all", zero.count));
-    if let Some(probe) = f.side(sender).keepalive.filter(|at| at.time > zero.first.time) {
+    if let Some(probe) = f.side(sender).keepalive().filter(|at| at.time > zero.first.time) {
         d.shows(probe, format!("window probe of the {sender}"));
     }
     if let Some(at) = zero.opened {
@@ -70,7 +70,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_rmem"],
     );
     d.measure_span("closed_s", closed).measure("opened", opened).measure("receiver", receiver.to_string());
-    match f.side(sender).keepalives > zero.probes_before {
+    match f.side(sender).keepalives() > zero.probes_before {
         true => d.probable(
             "window probes were answered with window 0: the host is up, its application does not read",
         ),

@@ -286,7 +286,7 @@ fn is_of_request(f: &ConnectionFacts, s: &Segment, what: SegmentKind) -> bool {
     if f.timestamps() && acked_later && s.options.has(TcpOptions::TIMESTAMPS) && s.tsecr == syn_ack.tsecr {
         return true;
     }
-    !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive.is_some()
+    !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive().is_some()
 }
 
 fn offer(s: &Segment) -> SynOffer {

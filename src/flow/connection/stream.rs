@@ -119,25 +119,25 @@ fn classify(side: &Side, s: &Segment) -> SegmentKind {
 #[cold]
 fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: SegmentKind, last: PacketRef) {
     if what == SegmentKind::Ack
-        && peer.keepalive == Some(last)
         && let Some(probing) = &mut peer.probing
+        && probing.last == last
     {
         probing.answers = probing.answers.saturating_add(1);
         (probing.answered, probing.ip_id) = (PacketRef::of(s), s.ip_id);
     }
     if s.window == 0 || own.zero_window.is_some() {
-        note_zero_window(own, s, peer.keepalives);
+        note_zero_window(own, s, peer.keepalives());
     }
     if let Some(closed) = peer.fin_acked
         && s.payload > 0
         && matches!(what, SegmentKind::Data | SegmentKind::Fin)
     {
-        if own.late_data.is_none() {
-            own.late_seq = s.seq;
+        let late = own.late.get_or_insert_default();
+        if late.first.is_none() {
+            (late.first, late.seq) = (Some(PacketRef::of(s)), s.seq);
         }
-        own.late_data.get_or_insert(PacketRef::of(s));
         let before = own.last_data.map_or(closed.time, |data| data.time.max(closed.time));
-        own.late_pause = own.late_pause.max(s.time - before);
+        late.pause = late.pause.max(s.time - before);
     }
 }
 
@@ -175,11 +175,12 @@ fn note_no_new_data(side: &mut Side, s: &Segment, what: SegmentKind, last: Times
             note_repetition(side, s, last);
         }
         SegmentKind::KeepAlive => {
-            side.keepalive = Some(PacketRef::of(s));
-            side.probing.get_or_insert_with(|| {
-                Box::new(KeepaliveProbing { first: PacketRef::of(s), ..KeepaliveProbing::default() })
+            let at = PacketRef::of(s);
+            let probing = side.probing.get_or_insert_with(|| {
+                Box::new(KeepaliveProbing { first: at, ..KeepaliveProbing::default() })
             });
-            side.keepalives = side.keepalives.saturating_add(1);
+            probing.last = at;
+            probing.count = probing.count.saturating_add(1);
         }
         SegmentKind::Fin => {
             if s.payload > 0 && (!side.next_known || s.seq.advance(s.payload).after(side.next)) {
@@ -234,7 +235,8 @@ fn note_acknowledgment(closed: Option<PacketRef>, peer: &mut Side, s: &Segment, 
 fn note_unseen(closed: Option<PacketRef>, peer: &mut Side, s: &Segment) {
     if let Some(closed) = closed {
         let before = peer.unseen_at.max(peer.last_data).map_or(closed.time, |at| at.time.max(closed.time));
-        peer.late_pause = peer.late_pause.max(s.time - before);
+        let late = peer.late.get_or_insert_default();
+        late.pause = late.pause.max(s.time - before);
     }
     peer.unseen = peer.unseen.saturating_add(1);
     peer.unseen_at = Some(PacketRef::of(s));

@@ -42,16 +42,16 @@ impl Transmission {
     }
 }
 
-/// All transmissions of one segment: every one up to [`Transmissions::KEPT`], then the last.
+/// All transmissions of one segment: every one up to [`Transmissions::KEPT`], and the last.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transmissions {
     /// How many transmissions were seen, capture duplicates not counted.
     pub count: u32,
     first: Transmission,
-    last: Transmission,
-    /// The second and later ones; never longer than it must be, for there are few.
-    between: Box<[Transmission]>,
+    /// The second and later ones; of more than [`Transmissions::KEPT`] the last one follows. Never longer than it must be, for
+    /// there are few.
+    further: Box<[Transmission]>,
 }
 
 impl Transmissions {
@@ -60,12 +60,12 @@ impl Transmissions {
 
     /// Notes one more transmission.
     pub fn push(&mut self, sent: Transmission) {
-        match self.count as usize {
-            0 => self.first = sent,
-            n if n < Self::KEPT => push_exactly(&mut self.between, sent),
-            _ => {}
+        let is_first = self.count == 0;
+        match &mut *self.further {
+            _ if is_first => self.first = sent,
+            [.., last] if self.count as usize > Self::KEPT => *last = sent,
+            _ => push_exactly(&mut self.further, sent),
         }
-        self.last = sent;
         self.count = self.count.saturating_add(1);
     }
 
@@ -76,12 +76,12 @@ impl Transmissions {
 
     /// The last transmission.
     pub fn last(&self) -> Option<&Transmission> {
-        (self.count > 0).then_some(&self.last)
+        self.further.last().or(self.first())
     }
 
     /// The transmissions in order; of more than [`Transmissions::KEPT`] those after it are left out.
     pub fn iter(&self) -> impl Iterator<Item = &Transmission> + Clone {
-        self.first().into_iter().chain(&self.between)
+        self.first().into_iter().chain(self.further.iter().take(Self::KEPT - 1))
     }
 }
 

@@ -53,18 +53,9 @@ pub struct Side {
     pub fins: u16,
     /// The peer's first segment that acknowledges the FIN.
     pub fin_acked: Option<PacketRef>,
-    /// First segment with new payload after the peer's FIN had been acknowledged.
-    pub late_data: Option<PacketRef>,
-    /// Sequence number of that payload: [`Side::acked`] beyond it says that the peer still takes data.
-    pub late_seq: Seq,
-    /// The longest wait for new payload since then: from the acknowledgment of the peer's FIN, or from one segment to the
-    /// next.
-    pub late_pause: Span,
-    /// Last keepalive probe this side sent (RFC 9293 3.8.4).
-    pub keepalive: Option<PacketRef>,
-    /// How many keepalive probes.
-    pub keepalives: u16,
-    /// Their fate.
+    /// New payload after the peer's FIN had been acknowledged.
+    pub late: Option<Box<LateData>>,
+    /// Its keepalive probes (RFC 9293 3.8.4).
     pub probing: Option<Box<KeepaliveProbing>>,
     /// Every [`Traits`] bit seen in this side's segments.
     pub traits: Traits,
@@ -124,7 +115,7 @@ impl Side {
     pub(in crate::flow) fn is_eventful(&self, last: PacketRef) -> bool {
         self.resets > 0
             || self.fin.is_some()
-            || self.keepalive == Some(last)
+            || self.keepalive() == Some(last)
             || self.in_vain().is_some()
             || self.zero_window.as_ref().is_some_and(|zero| zero.opened.is_none())
     }
@@ -158,9 +149,32 @@ impl Side {
         self.bytes > 0 || self.retransmits > 0 || self.unseen > 0
     }
 
+    /// The last keepalive probe that it sent.
+    pub fn keepalive(&self) -> Option<PacketRef> {
+        self.probing.as_deref().map(|probing| probing.last)
+    }
+
+    /// How many keepalive probes it sent.
+    pub fn keepalives(&self) -> u16 {
+        self.probing.as_deref().map_or(0, |probing| probing.count)
+    }
+
+    /// Its first segment with new payload after the peer's FIN had been acknowledged.
+    pub fn late_data(&self) -> Option<PacketRef> {
+        self.late.as_deref()?.first
+    }
+
+    /// The longest wait for new payload since the peer's FIN had been acknowledged: from then on, or from one segment to
+    /// the next.
+    pub fn late_pause(&self) -> Span {
+        self.late.as_deref().map_or(Span::ZERO, |late| late.pause)
+    }
+
     /// Whether the peer acknowledged payload that was sent after its own FIN: it had only shut down its sending side.
     pub fn late_data_taken(&self) -> bool {
-        self.late_data.is_some() && self.acked_known && self.acked.after(self.late_seq)
+        self.late
+            .as_deref()
+            .is_some_and(|late| late.first.is_some() && self.acked_known && self.acked.after(late.seq))
     }
 
     /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: a byte more
@@ -271,12 +285,28 @@ impl ZeroWindow {
     }
 }
 
+/// New payload of one side after the peer's FIN had been acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct LateData {
+    /// Its first segment; none where the capture holds no such segment, and only its acknowledgment.
+    pub first: Option<PacketRef>,
+    /// Sequence number of that: [`Side::acked`] beyond it says that the peer still takes data.
+    pub seq: Seq,
+    /// See [`Side::late_pause`].
+    pub pause: Span,
+}
+
 /// Keepalive probes of one side, and their answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct KeepaliveProbing {
     /// The first probe.
     pub first: PacketRef,
+    /// The last probe.
+    pub last: PacketRef,
+    /// How many probes.
+    pub count: u16,
     /// How many the peer answered at once by a bare acknowledgment.
     pub answers: u16,
     /// The last such answer.

@@ -129,7 +129,7 @@ fn an_open_connection_outlives_the_keepalive_time() {
     l.client.ack(t + 7_200.02);
     l.exchange(t + 14_000.0, 10, 10);
     let f = wire.only();
-    assert_eq!((f.c.bytes, f.s.keepalives), (20, 1));
+    assert_eq!((f.c.bytes, f.s.keepalives()), (20, 1));
 }
 
 #[test]

@@ -57,9 +57,9 @@ fn keepalive_probes_of_either_style_are_no_data() {
         l.server.keepalive_with_byte(t + 20.0);
         l.client.ack(t + 20.02);
         let f = wire.only();
-        assert_eq!((f.s.keepalives, f.s.bytes, f.s.retransmits), (2, 2_000, 0));
-        assert_eq!(f.s.keepalive.map(|at| at.time), Some(at(t + 20.0)));
-        assert_eq!(f.c.keepalives, 0);
+        assert_eq!((f.s.keepalives(), f.s.bytes, f.s.retransmits), (2, 2_000, 0));
+        assert_eq!(f.s.keepalive().map(|at| at.time), Some(at(t + 20.0)));
+        assert_eq!(f.c.keepalives(), 0);
     }
 }
 
@@ -72,7 +72,7 @@ fn keepalive_after_the_peers_fin_is_no_late_data() {
     l.server.keepalive(t + 61.0);
     l.client.ack(t + 61.02).ip_id(0);
     let f = wire.only();
-    assert_eq!((f.s.keepalives, f.s.late_data), (1, None));
+    assert_eq!((f.s.keepalives(), f.s.late_data()), (1, None));
     assert!(f.c.fin_acked.is_some() && f.closed.is_none());
 }
 
@@ -100,7 +100,7 @@ fn late_data_that_is_refused() {
     l.server.data(t + 70.0, 300);
     l.client.rst(t + 70.02);
     let f = wire.only();
-    assert!(f.s.late_data.is_some() && !f.s.late_data_taken());
+    assert!(f.s.late_data().is_some() && !f.s.late_data_taken());
     let reset = f.c.reset.as_deref().expect("RST");
     assert!(reset.is_bare());
     let trigger = reset.trigger.expect("it answers the data");
@@ -119,7 +119,7 @@ fn data_sent_again_after_the_peers_fin_is_not_late() {
     l.server.raw(t + 1.3, Flags::ACK | Flags::PSH, Seq(data.0.wrapping_sub(300)), l.client.next(), 300);
     l.client.ack(t + 1.32);
     let f = wire.only();
-    assert_eq!((f.s.late_data, f.s.retransmits), (None, 1));
+    assert_eq!((f.s.late_data(), f.s.retransmits), (None, 1));
 }
 
 #[test]
