@@ -56,6 +56,7 @@ fn what_the_kernel_confirmed_stays() {
         ("forged", a_flood_that_gets_no_cookies),
         ("cookies", a_flood_that_gets_cookies),
         ("hangup", a_hang_up_ends_with_the_report),
+        ("still", a_reader_that_stands_still),
     ]);
 }
 
@@ -539,6 +540,36 @@ fn ask(port: u16) -> String {
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("text");
     page
+}
+
+/// Standard output is a pipe that nobody reads for a while: the watch goes on, and nothing that it told is lost.
+fn a_reader_that_stands_still(net: &mut Net) {
+    /// The pipe and the reader's own buffer hold less than that.
+    const ATTEMPTS: usize = 200;
+    let client = net.client.clone();
+    let options = ["--metrics", "9466", "--kernel", "off", "--events", "findings"];
+    let (mut child, mut out) = netns::start_live(net, &options);
+    let mut page = String::new();
+    for found in [ATTEMPTS, 2 * ATTEMPTS] {
+        net.play(&client, &format!("try {} {ATTEMPTS}", at(8099)), "asked");
+        let is_told = |line: &str| {
+            line.starts_with("synscope_findings_total{kind=\"connection-refused\"")
+                && line.ends_with(&format!(" {found}"))
+        };
+        let begun = Instant::now();
+        while !page.lines().any(is_told) {
+            assert!(begun.elapsed() < PATIENCE, "{found}: {page}");
+            thread::sleep(Duration::from_millis(100));
+            page = ask(9_466);
+        }
+    }
+    netns::run("kill", &["-INT", &child.id().to_string()]).expect("it runs");
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut out, &mut told).expect("text");
+    assert!(child.wait().expect("it ended").success());
+    assert!(told.len() > 4 * 65_536, "{}", told.len());
+    let opened = |line: &&str| line.contains("\"event\":\"opened\"") && line.contains("connection-refused");
+    assert_eq!(told.lines().filter(opened).count(), 2 * ATTEMPTS);
 }
 
 /// Who hangs up wants the report all the same.

@@ -61,6 +61,7 @@ mod session {
     use crate::live::screen::Screen;
     use crate::live::watch::{Watch, WatchSettings};
     use crate::live::witness::HostSource;
+    use crate::live::write_queue::WriteQueue;
     use crate::model::{AppliedOptions, Report};
     use crate::pair::Pairing;
     use crate::report::terminal::sanitize;
@@ -145,10 +146,11 @@ mod session {
             ));
             said.iter().for_each(|line| complain(line));
         }
+        let log = WriteQueue::start(io::stdout()).context("cannot start a thread")?;
         let run = WatchRun {
             feed: &mut feed,
             watch,
-            outputs: outputs(args)?,
+            outputs: outputs(args, &log)?,
             recorder: recorder(args)?,
             until: EndCondition { packets: args.count, duration: args.duration },
             pace: TimeSource::Machine,
@@ -165,7 +167,13 @@ mod session {
             }
             other => other,
         };
-        Ok(run.run(wanted, |outcome| report.print(outcome)))
+        let mut ended = run.run(wanted, |outcome| {
+            // The report comes after what was told before it.
+            log.wait()?;
+            report.print(outcome)
+        });
+        ended.failed = ended.failed.or(log.wait().err());
+        Ok(ended)
     }
 
     /// Has the kernel tell of single packets, and says how much of that it can.
@@ -187,8 +195,8 @@ mod session {
         }
     }
 
-    /// Who is told. Made after rights were given up: none of them has a right of its own.
-    fn outputs(args: &LiveArgs) -> anyhow::Result<Vec<Box<dyn Output>>> {
+    /// Who is told; `log` leads to standard output. Made after rights were given up: none of them has a right of its own.
+    fn outputs(args: &LiveArgs, log: &WriteQueue) -> anyhow::Result<Vec<Box<dyn Output>>> {
         let mut outputs: Vec<Box<dyn Output>> = Vec::new();
         if let Some(address) = args.metrics {
             if !address.ip().is_loopback() {
@@ -210,16 +218,11 @@ mod session {
             WatchOutput::Screen => {
                 Box::new(Screen::open(stdout_look(args.color).color).context("cannot draw on the terminal")?)
             }
-            WatchOutput::Log(Format::Jsonl) => {
-                let out = io::BufWriter::new(io::stdout());
-                match args.events {
-                    EventsOf::Incidents => Box::new(JsonLines::of_incidents(out)),
-                    EventsOf::Findings => Box::new(JsonLines::new(out)),
-                }
-            }
-            WatchOutput::Log(_) => {
-                Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color)))
-            }
+            WatchOutput::Log(Format::Jsonl) => match args.events {
+                EventsOf::Incidents => Box::new(JsonLines::of_incidents(log.clone())),
+                EventsOf::Findings => Box::new(JsonLines::new(log.clone())),
+            },
+            WatchOutput::Log(_) => Box::new(TextLog::new(log.clone(), stdout_look(args.color))),
             WatchOutput::Nothing => return Ok(outputs),
         });
         Ok(outputs)

@@ -49,16 +49,17 @@ impl<W: Write> JsonLines<W> {
 
 impl<W: Write> Output for JsonLines<W> {
     fn tick(&mut self, _: &WatchState, events: &[LiveEvent]) -> io::Result<Next> {
+        let mut lines = Vec::new();
         for event in events {
             if self.incidents.as_mut().is_some_and(|incidents| !incidents.is_news(event)) {
                 continue;
             }
-            serde_json::to_writer(&mut self.out, event)?;
-            self.out.write_all(b"\n")?;
+            serde_json::to_writer(&mut lines, event)?;
+            lines.push(b'\n');
         }
-        if !events.is_empty() {
-            self.out.flush()?;
-        }
+        self.out.write_all(&lines)?;
+        // Without news, too: a pipe may have been closed since.
+        self.out.flush()?;
         Ok(Next::Go)
     }
 }

@@ -16,6 +16,7 @@
 //! * [`issued`]: the findings issued so far, and their changes.
 //! * [`run`]: the loop around a watch.
 //! * [`output`]: the receivers of events; [`log`] is the running log, [`hook`] runs the user's program.
+//! * [`write_queue`]: what the log writes, until somebody reads it.
 //! * [`incidents`]: which events say something new about an incident.
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 //! * [`ring`]: the last packets, and those of each incident.
@@ -41,6 +42,7 @@ pub mod sockets;
 pub mod state;
 pub mod watch;
 pub mod witness;
+pub mod write_queue;
 
 #[cfg(all(test, feature = "live"))]
 pub(crate) mod samples;

@@ -162,7 +162,7 @@ impl MetricsPage {
         )?;
         out.counters(
             "synscope_withdrawn_findings",
-            "Findings of which later packets showed that they were none.",
+            "Findings taken back: later packets disproved them.",
             [(vec![], self.0.withdrawn)],
         )?;
         let mut open: BTreeMap<(&'static str, String, &'static str), u64> = BTreeMap::new();
