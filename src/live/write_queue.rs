@@ -99,6 +99,8 @@ impl SharedLog {
             mem::swap(&mut taken, &mut state.waiting);
             state.is_writing = true;
             drop(state);
+            // There is room again.
+            self.changed.notify_all();
             let done = to.write_all(&taken).and_then(|()| to.flush());
             let mut state = self.lock();
             state.is_writing = false;
