@@ -1,6 +1,6 @@
-//! The second line of defence: a panic while something is handled becomes a value, so that it costs that and no more.
+//! The second line of defence: a panic while something is handled becomes a value, so that only that thing is lost.
 //!
-//! Nothing here is expected to happen. The code that contains a fault tells the loss in the report.
+//! No fault is expected to happen. The code that contains a fault reports the loss.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,13 +10,13 @@ use std::sync::{Mutex, Once, PoisonError};
 thread_local! {
     /// How many [`contain`] this thread is inside.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Whether a panic of this thread comes to light in another one.
+    /// Whether a panic of this thread is reported by another one.
     static WORKS_FOR_ANOTHER: Cell<bool> = const { Cell::new(false) };
     /// Where the latest contained panic happened.
     static PLACE: RefCell<Option<Fault>> = const { RefCell::new(None) };
 }
 
-/// Where the latest panic happened of a thread that works for another one, see [`forward_panics`].
+/// Where the latest panic of a thread that works for another one happened, see [`forward_panics`].
 static ELSEWHERE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Where in this program something went wrong. It holds nothing of the packets.
@@ -44,8 +44,7 @@ impl fmt::Display for Fault {
 ///
 /// Changes made by `work` stay, perhaps half done. The caller uses only values that are sound in any state.
 ///
-/// # Errors
-/// Where it panicked.
+/// # Errors The place of the panic.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     install();
     DEPTH.set(DEPTH.get().saturating_add(1));
@@ -61,7 +60,7 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     })
 }
 
-/// `work` for another thread, which is contained there as it would be here: a panic in it must come back to this thread.
+/// `work`, wrapped for another thread so that a panic in it comes back to this thread.
 pub fn on_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let contained = is_contained();
     move || match contained {
@@ -76,12 +75,12 @@ pub fn forward_panics() {
     WORKS_FOR_ANOTHER.set(true);
 }
 
-/// Whether a panic of this thread is contained now: then nobody need be told at once.
+/// Whether a panic of this thread is contained now: then it need not be reported at once.
 pub fn is_contained() -> bool {
     DEPTH.get() > 0
 }
 
-/// Makes contained panics note their place in place of printing it; all others are told as before.
+/// Makes contained panics record their place instead of printing it; all others are printed as before.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -99,8 +98,8 @@ fn install() {
     });
 }
 
-/// Where tests make the program fail: at whatever is about the host [`trap::host`] of a place. No packet says so, only
-/// programs built for tests know these places.
+/// Where tests make the program fail: at anything that concerns the host [`trap::host`] of a place. No packet can cause
+/// this; only builds for tests have these places.
 #[cfg(test)]
 pub(crate) mod trap {
     use std::net::Ipv4Addr;
@@ -113,7 +112,7 @@ pub(crate) mod trap {
     pub enum FaultPlace {
         /// The detector of this kind.
         Detector(Kind),
-        /// What the capture as a whole does to a finding.
+        /// The effect of the capture as a whole on a finding.
         Weighing,
         /// A draft is written down.
         Writing,
@@ -125,7 +124,7 @@ pub(crate) mod trap {
         Failures,
         /// Settings are inferred.
         Settings,
-        /// Findings are held against counters.
+        /// Findings are compared with counters.
         HostFacts,
         /// The two sides of a pair are compared.
         Pair,
@@ -133,13 +132,13 @@ pub(crate) mod trap {
         Live,
         /// An open connection is looked at.
         Open,
-        /// All that a watch knows is put together.
+        /// The findings of a watch are put together.
         Look,
         /// The report of a watch is put together.
         Report,
     }
 
-    /// The address at which the program fails: kept for measurements (RFC 2544), and in no other test.
+    /// The address at which the program fails. It is reserved for measurements (RFC 2544), and no other test uses it.
     pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
     /// A client with this address and port makes the program fail at `place`.
@@ -161,7 +160,7 @@ pub(crate) mod trap {
         }
     }
 
-    /// Fails if `host` is the one for that.
+    /// Fails if `host` is the one for that place.
     pub fn spring(place: FaultPlace, host: Option<Host>) {
         let fatal = host.is_some_and(|host| host.address.ip() == ADDRESS && host.port == port(place));
         assert!(!fatal, "{place:?}, as a test wants it");

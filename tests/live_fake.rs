@@ -381,7 +381,7 @@ fn many_findings_of_a_kind_are_rolled_up() {
     assert_eq!(outcome.report.incidents[0].connections, ALL);
     assert_eq!(outcome.report.findings.len(), LISTED);
     assert!(
-        outcome.report.warnings.iter().any(|w| w.contains("32 are not listed")),
+        outcome.report.warnings.iter().any(|w| w.contains("32 findings are not listed")),
         "{:?}",
         outcome.report.warnings
     );
@@ -561,7 +561,7 @@ fn very_many_incidents_are_bounded() {
     assert_eq!(of(|e| matches!(e, LiveEvent::Withdrawn { .. })), 0);
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (500, 100));
-    assert!(outcome.report.warnings.iter().any(|w| w.contains("700 are not listed")));
+    assert!(outcome.report.warnings.iter().any(|w| w.contains("700 findings are not listed")));
 }
 
 /// A scan of many ports of one host ends as one incident.

@@ -376,7 +376,7 @@ fn captures_without_a_connection_in_common_are_no_pair() {
     is_one_stream(&[one.clone(), other.clone()]);
     // Asked for all the same: what each of them shows is not lost.
     let forced = with(&[one.clone(), other.clone()], Pairing::Force, &options()).expect("a report");
-    assert!(forced.pairs.is_empty() && forced.warnings.iter().any(|w| w.contains("judged for itself")));
+    assert!(forced.pairs.is_empty() && forced.warnings.iter().any(|w| w.contains("judged by itself")));
     let mut alone: Vec<String> =
         [one, other].iter().flat_map(|c| claims(&support::analyze(c).report)).collect();
     let mut found = claims(&forced);

@@ -1,4 +1,4 @@
-//! What a detector may look at beside the connection itself.
+//! The data that a detector may use beside the connection itself.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -23,33 +23,34 @@ use crate::history::tw_recycle::{PawsSuspect, SynFateCounts, TwRecycleModel};
 use crate::model::Vantage;
 use crate::time::{Span, Timestamp};
 
-/// A capture without a single packet for this long is taken to have stood still.
+/// If a capture has no packet for this long, it counts as interrupted.
 const STANDSTILL: Span = Span::secs(3_600);
 
-/// What the capture holds of a server's answers.
+/// What is known of a server's answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServerAnswers {
-    /// At least one: a missing one is missing.
+    /// At least one is in the capture: so a missing answer was not sent.
     Captured,
-    /// None, and its clients went on as if they had had one: its direction is not in the capture.
+    /// None is in the capture, but the server's clients went on: this direction was not captured.
     Missing,
-    /// None, and nothing says whether there were any.
+    /// None is in the capture, and nothing shows whether there were any.
     Unseen,
 }
 
-/// By so much the TTLs of one host's segments may differ: routes change.
+/// The TTLs of one host's segments may differ by this much: routes change.
 const ROUTES: u8 = 3;
 
-/// Whether SYN-ACKs with these TTLs may come from one host. Those of several hosts behind one address say nothing of each other.
+/// Whether SYN-ACKs with these TTLs may come from one host. Several hosts behind one address say nothing about each
+/// other.
 fn is_one_host(a: u8, b: u8) -> bool {
     a == 0 || b == 0 || a.abs_diff(b) <= ROUTES
 }
 
-/// A stuck connection is compared with this many others at most. So the time grows with the number of connections, not
-/// with its square.
+/// A stuck connection is compared with this many others at most, so that the time grows with the number of connections,
+/// not with its square.
 const COMPANY: usize = 1_024;
 
-/// A host that sends something so soon after a SYN was up when that came.
+/// A host that sends something this soon after a SYN was up when the SYN came.
 const MOMENT: Span = Span::millis(500);
 
 /// Why a vantage was inferred, and which.
@@ -57,7 +58,8 @@ const MOMENT: Span = Span::millis(500);
 pub struct VantageView {
     /// Where the capture was taken, seen from this server's connections.
     pub vantage: Vantage,
-    /// Whether it is known by what only the host itself sees of its own packets: not by a switch before it.
+    /// Whether this is known from details that only the host itself sees of its own packets, and not a switch in front
+    /// of it.
     pub on_host: bool,
     /// The reason, one clause.
     pub reason: String,
@@ -79,7 +81,7 @@ impl Default for VantageView {
     }
 }
 
-/// Everything beside the connection itself.
+/// All data beside the connection itself.
 #[derive(Default)]
 pub struct CaptureContext {
     /// What the user set.
@@ -96,49 +98,50 @@ pub struct CaptureContext {
     pub peers: Arc<TwRecycleModel>,
     /// Server addresses of which at least one answer was captured.
     pub answering: Set<Address>,
-    /// Server addresses without a captured answer whose clients went on: an answer reached them.
+    /// Server addresses without a captured answer whose clients went on, so an answer reached them.
     pub unheard: Set<Address>,
     /// By client address: how many server addresses never answered it.
     pub silent_servers: Map<Address, u32>,
-    /// By client and initial sequence number of a SYN without an answer: the same SYN under another address of the server, which was
-    /// answered there. The capture sees it before and after a NAT.
+    /// SYNs without an answer that were answered under another address of the server, by client and initial sequence
+    /// number: the capture holds them before and after a NAT.
     pub answered_elsewhere: Map<(Host, u32), TranslatedServer>,
-    /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
+    /// The capture itself lost packets, or its clock stepped back: a missing packet proves nothing.
     pub damaged: bool,
-    /// The capture changed the order of neighbouring packets: which of two came first proves nothing.
+    /// The capture changed the order of neighbouring packets: their order proves nothing.
     pub shuffled: bool,
     /// No filter left anything out.
     pub unfiltered: bool,
-    /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
+    /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end means nothing.
     pub handshakes_only: bool,
-    /// What happened at each listener across its connections.
+    /// The activity at each listener across its connections.
     pub activities: Map<Host, ListenerActivity>,
     /// SYNs that were neither answered nor repeated.
     pub lone_syns: AllLoneSyns,
-    /// SYNs that were answered, and whose clients neither took the answer up nor asked again.
+    /// SYNs that were answered, and whose clients neither completed the handshake nor repeated the SYN.
     pub lone_answers: AllLoneSyns,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
     /// Segments without a connection of their own.
     pub strays: Strays,
-    /// What each host with several listeners did on all of them.
+    /// The activity of each host with several listeners on all of them.
     pub hosts: Map<Address, HostActivity>,
     /// Whether a missing packet may still arrive.
     pub state: CaptureState,
     /// Addresses of the host on which the capture is taken, where that is known.
     pub own: Arc<HashSet<Address>>,
-    /// What a host states itself.
+    /// What hosts state about themselves.
     pub stated: Arc<StatedByHost>,
-    /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
+    /// For a stream without an end: floods that began in a part of it that is forgotten, by listener.
     pub floods: Option<Arc<HashMap<Host, ForgottenFlood>>>,
-    /// The same: the sizes reported of floods that go on, by listener. A reported size must not shrink.
+    /// For the same: the reported sizes of floods that go on, by listener. A reported size must not shrink.
     pub floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Packets of which the kernel says that it refused them for a full accept queue.
     pub refused: Arc<HashSet<PacketId>>,
 }
 
 impl CaptureContext {
-    /// Takes over what another capture, whose clock is the same, knows of listeners and hosts that this one does not know.
+    /// Takes over data about listeners and hosts from another capture with the same clock, if this one does not have
+    /// it.
     pub fn adopt_listeners(&mut self, other: CaptureContext) {
         for (host, listener) in other.listeners {
             self.listeners.entry(host).or_insert(listener);
@@ -175,7 +178,7 @@ impl TranslatedServer {
     }
 }
 
-/// How large a flood is, as far as it is known.
+/// The size of a flood, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FloodSize {
     /// Handshakes that were begun and not completed.
@@ -193,30 +196,30 @@ pub struct ForgottenFlood {
     pub since: Timestamp,
 }
 
-/// Backlogs of listeners that are remembered at most, those of open ones aside.
+/// How many backlogs of listeners are remembered at most, beside those of open ones.
 const MOST_BACKLOGS: usize = 10_000;
-/// A refusal and the looks that show it are no further apart.
+/// A refusal and the looks that show it are no further apart than this.
 const NEAR: Span = Span::secs(1);
-/// Backlogs of sockets whose place another one has taken that are remembered at most.
+/// How many backlogs of replaced sockets are remembered at most.
 const MOST_EARLIER: usize = 1_000;
 
-/// Where a socket listens, its backlog, and from when to when it refused something.
+/// A socket's address, its backlog, and the interval in which it refused something.
 pub type RefusalInterval = (SocketAddr, u32, (Timestamp, Timestamp));
 
-/// What a host states itself: nothing of that is inferred from packets.
+/// Facts that a host states about itself; none of them is inferred from packets.
 #[derive(Clone, Debug, Default)]
 pub struct StatedByHost {
     /// Its addresses.
     pub addresses: HashSet<Address>,
     /// The settings that it states, as `sysctl` names them.
     pub settings: BTreeSet<String>,
-    /// Where its sockets listen, with their backlogs.
+    /// The addresses of its listening sockets, with their backlogs.
     pub backlogs: Vec<(SocketAddr, u32)>,
     /// When it stated that.
     pub at: Timestamp,
-    /// Backlogs of sockets whose place others have taken, and when these were first seen; in order of that.
+    /// Backlogs of sockets that were replaced, and when the replacement was first seen, in order of that time.
     pub earlier: Vec<(SocketAddr, u32, Timestamp)>,
-    /// Backlogs of sockets that have refused something, from when to when; where that is known.
+    /// Backlogs of sockets that have refused something, with the interval if it is known.
     pub refusing: Vec<RefusalInterval>,
 }
 
@@ -231,7 +234,7 @@ impl StatedByHost {
         !self.backlogs.is_empty() && self.addresses.contains(&address)
     }
 
-    /// Keeps the backlogs of listeners that were closed since, or that came back with another one.
+    /// Keeps the backlogs of listeners that were closed since, or that came back with another backlog.
     pub fn with_backlogs_of(mut self, before: &StatedByHost) -> StatedByHost {
         let now: HashSet<(SocketAddr, u32)> = self.backlogs.iter().copied().collect();
         let open: HashSet<SocketAddr> = self.backlogs.iter().map(|(address, _)| *address).collect();
@@ -246,7 +249,7 @@ impl StatedByHost {
         self
     }
 
-    /// Whether one socket serves both listeners, as far as their host states it: it listens on all addresses.
+    /// Whether one socket serves both listeners because it listens on all addresses, as far as their host states it.
     pub fn is_one_socket(&self, one: Host, other: Host) -> bool {
         let is_same = |socket| self.socket_on_all_addresses(other) == Some(socket);
         one == other || one.port == other.port && self.socket_on_all_addresses(one).is_some_and(is_same)
@@ -264,8 +267,8 @@ impl StatedByHost {
         any.or_else(|| listens(Ipv6Addr::UNSPECIFIED.into())).filter(|_| !is_own)
     }
 
-    /// The backlog that a listener had at a time, where its host states it; of several sockets at one port that of the one
-    /// that refused connections, or the longest.
+    /// The backlog that a listener had at a time, if its host states it. Of several sockets at one port it is that of
+    /// the one that refused connections, or else the longest.
     pub fn backlog(&self, listener: Host, at: Timestamp) -> Option<u32> {
         let server = listener.socket();
         let serves = |address: &SocketAddr| {
@@ -286,25 +289,25 @@ impl StatedByHost {
 pub struct DetectContext<'a> {
     /// Everything.
     pub context: &'a CaptureContext,
-    /// What the other connections of its listener got, in numbers.
+    /// The outcomes of the listener's other connections.
     pub listener: &'a ListenerHistory,
     /// What happened to them.
     pub activity: &'a ListenerActivity,
     /// Where the capture was taken.
     pub view: &'a VantageView,
-    /// The connection (its first packet) of which it is known that it did not die ([`crate::detect::analysis::end_of_flow`]):
+    /// A connection, by its first packet, that is known not to have died ([`crate::detect::analysis::end_of_flow`]):
     /// several kinds ask one after the other.
     pub(super) lives: Cell<Option<PacketId>>,
 }
 
-/// The view of a connection that does not leave its host: `seen` where that says so already.
+/// The view of a connection that does not leave its host, as `seen` says.
 fn within(seen: &VantageView) -> &VantageView {
     static WITHIN: LazyLock<VantageView> = LazyLock::new(|| VantageView::default().within_host());
     if seen.vantage == Vantage::Server { seen } else { &WITHIN }
 }
 
 impl VantageView {
-    /// The same where client and server are one host: whatever is captured there was captured at the server.
+    /// The same if client and server are one host: a capture there was taken at the server.
     pub fn within_host(self) -> VantageView {
         VantageView {
             vantage: Vantage::Server,
@@ -316,7 +319,7 @@ impl VantageView {
 }
 
 impl VantageView {
-    /// The same where the server's address belongs to the host on which the capture is taken.
+    /// The same if the server's address belongs to the host on which the capture is taken.
     pub fn on_own_host(self) -> VantageView {
         let reason = "the server's address belongs to the host that captures".to_owned();
         VantageView { vantage: Vantage::Server, on_host: true, reason, ..self }
@@ -324,7 +327,7 @@ impl VantageView {
 }
 
 impl CaptureContext {
-    /// The surroundings of one connection.
+    /// The context of one connection.
     pub fn around(&self, f: &ConnectionFacts) -> DetectContext<'_> {
         let around = self.at(f.server);
         let within_host = f.client.address == f.server.address;
@@ -332,7 +335,7 @@ impl CaptureContext {
         DetectContext { view, ..around }
     }
 
-    /// The surroundings of one listener.
+    /// The context of one listener.
     pub fn at(&self, server: Host) -> DetectContext<'_> {
         static NOTHING: LazyLock<(ListenerHistory, ListenerActivity, VantageView)> =
             LazyLock::new(Default::default);
@@ -354,7 +357,7 @@ impl CaptureContext {
         self.capture.is_some_and(|(first, last)| first == last)
     }
 
-    /// What the capture holds of the answers of the server at `address`.
+    /// What is known of the answers of the server at `address`.
     pub fn answers_of(&self, address: Address) -> ServerAnswers {
         if self.answering.contains(&address) {
             ServerAnswers::Captured
@@ -367,7 +370,7 @@ impl CaptureContext {
 }
 
 impl CaptureContext {
-    /// Notes which servers never answered, and what their clients made of it; `end` is the end of the capture.
+    /// Notes which servers never answered, and whether their clients went on; `end` is the end of the capture.
     pub fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
         let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.client_continued());
         self.unheard.extend(went_on.map(|f| f.server.address));
@@ -382,7 +385,7 @@ impl CaptureContext {
         self.note_other_names(kept);
     }
 
-    /// Notes SYNs without an answer that are in the capture a second time, to another address, and were answered there.
+    /// Notes SYNs without an answer that the capture holds a second time, to another address, where they were answered.
     fn note_other_names(&mut self, kept: &[Box<ConnectionFacts>]) {
         let key = |f: &ConnectionFacts| (f.client, f.c.isn.0);
         let asked = kept.iter().filter(|f| f.syn.count > 0);
@@ -402,16 +405,15 @@ impl<'a> DetectContext<'a> {
         self.context.capture.map_or(Timestamp::MAX, |(_, last)| last)
     }
 
-    /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the first
-    /// interval of `STANDSTILL` without any packet. In such an interval the capture stood still, or it was joined from
-    /// several.
+    /// The time until which a connection whose last packet came at `last` was watched: the capture's end, or the first
+    /// interval of `STANDSTILL` without any packet. In such an interval the capture was interrupted, or it was joined
+    /// from several.
     pub fn observed_until(&self, last: Timestamp) -> Timestamp {
         let still = self.context.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
         still.map(|s| s.from).min().unwrap_or(Timestamp::MAX).min(self.end())
     }
 
-    /// How much of the time from `from` to `to` the capture held packets: intervals without any are left out, for
-    /// nothing was seen then.
+    /// How much of the time from `from` to `to` was captured: intervals without any packet do not count.
     pub fn seen_time(&self, from: Timestamp, to: Timestamp) -> Span {
         let unseen = self.context.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
         unseen.fold(to - from, |left, gap| left - gap)
@@ -422,7 +424,7 @@ impl<'a> DetectContext<'a> {
         self.context.strays.of(f)
     }
 
-    /// The other address under which the SYN of this connection was answered, if it drew no answer under its own.
+    /// The other address under which this connection's SYN was answered, if it drew no answer under its own.
     pub fn answered_elsewhere(&self, f: &ConnectionFacts) -> Option<&'a TranslatedServer> {
         let is_unanswered = f.s.segments == 0 && f.syn.count > 0;
         let names = &self.context.answered_elsewhere;
@@ -432,13 +434,13 @@ impl<'a> DetectContext<'a> {
         names.get(&(f.client, f.c.isn.0)).filter(|other| other.server != f.server)
     }
 
-    /// Whether this is the handshake under the other address of one that drew no answer, and the client refused it.
+    /// Whether this is the handshake under the other address of a SYN that drew no answer, and the client refused it.
     pub fn is_other_name(&self, f: &ConnectionFacts) -> bool {
         let other = self.context.answered_elsewhere.get(&(f.client, f.c.isn.0));
         other.is_some_and(|other| other.server == f.server && other.refused.is_some())
     }
 
-    /// The connection that the capture knows nothing else of, and to which this stray segment belongs.
+    /// The connection that this stray segment belongs to, of which the capture knows nothing else.
     pub fn connection_of_stray(&self, f: &ConnectionFacts) -> Option<(&'a OpenFlow, Role, Stray)> {
         self.context.strays.connection_of(f)
     }
@@ -448,14 +450,14 @@ impl<'a> DetectContext<'a> {
         self.context.peers.suspects(f.first.packet)
     }
 
-    /// The fate of the SYNs from this client host to this server, and from all hosts to this server.
+    /// The answers to the SYNs from this client host to this server, and from all hosts to this server.
     pub fn tallies(&self, f: &ConnectionFacts) -> (SynFateCounts, SynFateCounts) {
         let pair = HostPair { client: f.client.address, server: f.server.address };
         (self.context.peers.tally(pair), self.context.peers.server_tally(f.server.address))
     }
 
-    /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
-    /// out: of more than `COMPANY` those that began at the next moments before and after it.
+    /// Connections of the same listener that are stuck at about the same time, without this one (given by its client).
+    /// Of more than `COMPANY`, those that began just before and after it.
     pub fn others_stuck(
         &self,
         f: &ConnectionFacts,
@@ -474,7 +476,7 @@ impl<'a> DetectContext<'a> {
             .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
     }
 
-    /// Whether anything was heard of the server's host in that time, on whatever port.
+    /// Whether the server's host was heard in that time, on any port.
     pub fn heard_of_host(&self, server: Address, during: Interval) -> bool {
         let Interval { from, to } = during;
         // A host that drops SYNs is heard again a moment later.
@@ -491,24 +493,25 @@ impl<'a> DetectContext<'a> {
         self.context.hosts.get(&server)?.outage(during)
     }
 
-    /// What sets the SYNs apart that this listener ignored.
+    /// The common feature of the SYNs that this listener ignored.
     pub fn ignored_pattern(&self) -> Option<FailurePattern> {
         self.activity.patterns.of_ignored(&self.activity.ignored_syns, self.listener)
     }
 
-    /// Whether the listener refuses and accepts in turn. Found out once for all of its connections.
+    /// Whether the listener refuses and accepts in turn. Computed once for all of its connections.
     pub fn refuses_in_turn(&self) -> bool {
         let refused = &self.activity.refused_syns;
         *self.activity.alternates.get_or_init(|| common_features::alternates(refused, self.listener))
     }
 
-    /// In how many times without an answer in between the listener refused SYNs. Found out once for all of its connections.
+    /// How many rows of refusals, without an answer in between, the listener has. Computed once for all of its
+    /// connections.
     pub fn refusal_rows(&self) -> usize {
         let refused = &self.activity.refused_syns;
         *self.activity.refusal_rows.get_or_init(|| common_features::refusal_rows(refused, self.listener))
     }
 
-    /// What sets the SYNs apart that this listener refused.
+    /// The common feature of the SYNs that this listener refused.
     pub fn refused_pattern(&self) -> Option<FailurePattern> {
         self.activity.patterns.of_refused(&self.activity.refused_syns, self.listener)
     }
@@ -523,7 +526,7 @@ impl<'a> DetectContext<'a> {
         self.view.server_ttl
     }
 
-    /// Whether the capture was taken where the server's answers leave it.
+    /// Whether the capture was taken where the server's answers leave their host.
     pub fn at_server(&self) -> bool {
         self.view.vantage == Vantage::Server
     }

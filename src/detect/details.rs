@@ -1,5 +1,5 @@
-//! What a detector measured that later stages decide by. The report's metrics are made of it once, when a finding is
-//! written down.
+//! Measurements of a detector that later stages decide by. The report's metrics are made of them once, when a finding
+//! is written down.
 
 use serde_json::Value;
 
@@ -11,11 +11,11 @@ use crate::flow::key::Host;
 use crate::model::Metrics;
 use crate::time::Span;
 
-/// Typed details of a finding, beside its kind and its words. A kind on which nothing else depends has none: it only
+/// Typed details of a finding, beside its kind and its text. A kind on which nothing else depends has none: it only
 /// [measures](crate::detect::Draft::measure).
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub enum Details {
-    /// Nothing that anything depends on.
+    /// No details: nothing depends on them.
     #[default]
     None,
     /// The server ignored the client's final ACK.
@@ -64,11 +64,11 @@ pub enum Details {
         /// How long nothing had come before.
         silence: Span,
     },
-    /// Many handshakes that nobody completes.
+    /// Many handshakes that their clients do not complete.
     Flood(FloodSize),
     /// Many sockets are in TIME_WAIT.
     TimeWait {
-        /// The side that closes first, and so has them.
+        /// The side that closes first, and therefore holds them.
         closer: Role,
     },
 }
@@ -102,16 +102,16 @@ pub struct HalfClosedDetails {
     pub closer: Role,
     /// Its address and port.
     pub closer_host: Host,
-    /// Those of the other end.
+    /// The other end's address and port.
     pub waiter_host: Host,
-    /// Whether the server's application had said anything on it.
+    /// Whether the server's application had sent payload on it.
     pub served: bool,
     /// How long after the acknowledgment of its FIN the closer was seen to be an orphan in FIN_WAIT2.
     pub orphan_alive: Option<Span>,
 }
 
 impl Details {
-    /// Whether the connection got through in the end: no answer where that is no question.
+    /// Whether the connection worked in the end; `None` where that question has no meaning.
     pub fn got_through(&self) -> Option<bool> {
         match *self {
             Details::IgnoredAck(IgnoredAckDetails { served, .. }) => Some(served),
@@ -121,7 +121,7 @@ impl Details {
         }
     }
 
-    /// Whether the server is known to have said nothing on the connection.
+    /// Whether the server is known to have sent no payload on the connection.
     pub fn is_unserved(&self) -> bool {
         match *self {
             Details::IgnoredAck(IgnoredAckDetails { served, .. })

@@ -13,8 +13,8 @@ use crate::model::{
 };
 use crate::time::{Span, Timestamp};
 
-/// A finding and where the capture that it rests on was taken: in a box, for there may be very many, and they are sorted and
-/// handed on.
+/// A finding, and the vantage of the capture that it rests on. It is boxed, for there may be very many, and they are
+/// sorted and moved.
 pub type FoundDraft = (Box<Draft>, Vantage);
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
@@ -24,9 +24,9 @@ pub struct Draft {
     pub kind: Kind,
     /// How bad it is.
     pub severity: Severity,
-    /// How sure the cause is.
+    /// How certain the cause is.
     certainty: Certainty,
-    /// Why it is as sure as that, one clause.
+    /// Why it is that certain, one clause.
     pub reason: String,
     /// The client; `None` for a finding about a listener.
     pub client: Option<Host>,
@@ -36,29 +36,29 @@ pub struct Draft {
     pub summary: String,
     /// The likely cause.
     pub cause: Cause,
-    /// What else it could be, the likeliest first.
+    /// The alternatives, the likeliest first.
     pub alternatives: Vec<Alternative>,
     /// What another capture excludes.
     pub excluded: Vec<Excluded>,
-    /// What the packets alone suggest, where the kernel refutes it.
+    /// The kind that the packets alone suggest, if the kernel refutes it.
     pub taken_for: Option<Kind>,
-    /// The names of client and server in another capture, and which.
+    /// The addresses of client and server in another capture, and which capture.
     pub other_names: Option<(u16, Host, Host)>,
     /// Which capture points the connection passed, and how far its packets came.
     pub passed: Option<Box<PointsPassed>>,
-    /// Another four-tuple of which it tells too, client first.
+    /// Another four-tuple that the finding is also about, client first.
     pub also_tells_of: Option<(Host, Host)>,
     /// The packets that show it. Never empty.
     evidence: Vec<(PacketRef, Phrase)>,
-    /// Until when it lasted, where that is later than the last packet that shows it.
+    /// When it ended, if that is later than the last packet that shows it.
     until: Option<Timestamp>,
-    /// Who sent the packets of the connection, and how they fared.
+    /// The senders of the connection's packets, and their marks.
     pub packets: PacketRoles,
-    /// What to check or change next; empty where that is what [`Draft::usual_steps`] says.
+    /// The next steps; empty if they are those of [`Draft::usual_steps`].
     pub next_steps: Vec<String>,
     /// Steps that depend on the server only. An incident writes those of one of its findings.
     pub usual_steps: Option<UsualSteps>,
-    /// What later stages decide by.
+    /// Details that later stages decide by.
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
     pub kept_out: Option<RefusedClient>,
@@ -70,23 +70,23 @@ pub struct Draft {
     pub connection: Option<PacketId>,
 }
 
-/// Which capture points the packets of a finding passed.
+/// The capture points that the packets of a finding passed.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct PointsPassed {
-    /// As the report has it.
+    /// In the report's form.
     pub route: Route,
     /// Which points saw each packet.
     pub packets: Vec<(PacketId, PacketPoints)>,
 }
 
-/// A list that `first` begins. Hardly a finding has one packet alone to show.
+/// A list that begins with `first`. Hardly any finding has only one packet.
 fn two_at_least<T>(first: T) -> Vec<T> {
     let mut list = Vec::with_capacity(2);
     list.push(first);
     list
 }
 
-/// Times that run back by less than this are those of a capture on several queues.
+/// Times that run back by less than this come from a capture on several queues.
 const A_STEP: Span = Span::millis(100);
 
 impl Draft {
@@ -124,7 +124,7 @@ impl Draft {
         }
     }
 
-    /// The next steps, the usual ones written down: for those that want others beside them.
+    /// The next steps with the usual ones written out, so that others can be added.
     pub fn written_steps(&mut self) -> &mut Vec<String> {
         if let (Some(usual), Some(server)) = (self.usual_steps.take(), self.server)
             && self.next_steps.is_empty()
@@ -150,14 +150,14 @@ impl Draft {
         self
     }
 
-    /// Adds a cause that could not be excluded.
+    /// Adds an alternative: a cause that could not be excluded.
     pub fn or(&mut self, suspect: impl Into<Suspect>, why_less_likely: impl Into<Phrase>) -> &mut Draft {
         let (suspect, why_less_likely) = (suspect.into(), why_less_likely.into());
         self.alternatives.push(Alternative { suspect, why_less_likely });
         self
     }
 
-    /// The packets are known to have arrived at the server's host: takes back what said that they did not.
+    /// The packets are known to have arrived at the server's host: removes alternatives that say otherwise.
     pub fn packets_arrived(&mut self) {
         let known = std::mem::take(&mut self.alternatives);
         let left = known.into_iter().filter_map(|Alternative { suspect, why_less_likely }| {
@@ -166,7 +166,7 @@ impl Draft {
         self.alternatives = left.collect();
     }
 
-    /// Sets a measured value. The report has it; what a later stage decides by belongs into [`Details`].
+    /// Sets a measured value for the report; a value that a later stage decides by belongs into [`Details`].
     pub fn measure(&mut self, name: &'static str, value: impl Into<serde_json::Value>) -> &mut Draft {
         self.measured.insert(name, value.into());
         self
@@ -177,7 +177,7 @@ impl Draft {
         self.measure(name, seconds(span))
     }
 
-    /// Gives the finding other details; the report keeps the values of the former ones.
+    /// Replaces the details of the finding; the report keeps the values of the former ones.
     pub fn replace_details(&mut self, details: Details) -> &mut Draft {
         self.details.write(&mut self.measured);
         self.details = details;
@@ -190,7 +190,7 @@ impl Draft {
         self.host_counters.push((name, rise));
     }
 
-    /// Whether counters of the server's host were held against it.
+    /// Whether it was compared with counters of the server's host.
     pub fn was_checked_by_host(&self) -> bool {
         !self.host_counters.is_empty()
     }
@@ -206,7 +206,7 @@ impl Draft {
         metrics
     }
 
-    /// The cause is the best of several; `reason` says why it is thought to be it.
+    /// The cause is the best of several; `reason` says why.
     pub fn probable(&mut self, reason: impl Into<String>) -> &mut Draft {
         self.certainty = Certainty::Probable;
         self.reason = reason.into();
@@ -220,14 +220,14 @@ impl Draft {
         self
     }
 
-    /// The wire admits no other cause; `by` names what confirms it.
+    /// The packets admit no other cause; `by` names the confirmation.
     pub fn confirmed(&mut self, by: impl Into<String>) -> &mut Draft {
         self.certainty = Certainty::Confirmed;
         self.reason = by.into();
         self
     }
 
-    /// Whether its packets stand in the capture in another order than their times say: a clock stepped back among them.
+    /// Whether the order of its packets in the capture contradicts their times: a clock stepped back among them.
     pub fn runs_back(&self) -> bool {
         let mut evidence: Vec<PacketRef> = self.evidence.iter().map(|(at, _)| *at).collect();
         evidence.sort_unstable_by_key(|at| (at.packet.capture(), at.packet.number()));
@@ -236,7 +236,7 @@ impl Draft {
         })
     }
 
-    /// Whatever was thought to be surer is only possible; `reason` says why.
+    /// Lowers the certainty to possible; `reason` says why.
     pub fn lower_to_possible(&mut self, reason: &str) {
         if self.certainty != Certainty::Possible {
             self.certainty = Certainty::Possible;
@@ -244,13 +244,13 @@ impl Draft {
         }
     }
 
-    /// It lasted until `time`, with or without a packet that shows the end.
+    /// Sets the end of the finding's time, with or without a packet that shows it.
     pub fn lasted_until(&mut self, time: Timestamp) -> &mut Draft {
         self.until = Some(time);
         self
     }
 
-    /// From the first packet concerned until the last, or until it was over.
+    /// From the first packet concerned to the last, or to its end.
     pub fn during(&self) -> (Timestamp, Timestamp) {
         let times = || self.evidence.iter().map(|(at, _)| at.time);
         let first = times().min().unwrap_or_default();
@@ -267,7 +267,7 @@ impl Draft {
         (self.first(), self.kind, self.client, self.server)
     }
 
-    /// Gives back the room that nothing is going to be written into any more.
+    /// Frees memory that is not needed any more.
     pub fn shrink_to_fit(&mut self) {
         self.reason.shrink_to_fit();
         self.summary.shrink_to_fit();

@@ -1,4 +1,4 @@
-//! Who sent a packet of the evidence, and how it fared: read from the facts, so that no detector has to say so.
+//! The sender and the marks of a packet of the evidence: read from the facts, so that no detector has to name them.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::flow::facts::{ConnectionFacts, PacketRef, Role, SegmentKind};
 use crate::kernel::verdict::Judgement;
 use crate::model::{Kind, PacketMark, Sender};
 
-/// What a kind says of the packets that show it.
+/// How a kind marks the packets that show it.
 pub trait EvidenceMarks {
     /// The kind.
     fn kind(&self) -> Kind;
-    /// Which packets the server ignored.
+    /// The packets that the server ignored.
     fn ignored(&self) -> IgnoredPackets;
-    /// Who sends the packets, where it is about a listener.
+    /// The sender of the packets, if the kind is about a listener.
     fn sender(&self) -> Option<Sender>;
 }
 
@@ -26,7 +26,7 @@ pub enum IgnoredPackets {
     Syns,
     /// The final ACK.
     FinalAck,
-    /// The final ACK, and what the client sent after it.
+    /// The final ACK, and the client's segments after it.
     FinalAckAndData,
 }
 
@@ -35,7 +35,7 @@ pub enum IgnoredPackets {
 pub enum InOtherCapture {
     /// It is there too.
     Seen(PacketRef),
-    /// It should be in this capture, and is not.
+    /// It should be in that capture, and is not.
     Missing(u16),
 }
 
@@ -43,17 +43,17 @@ pub enum InOtherCapture {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PacketRoles {
     known: Vec<(PacketId, Sender, Apart)>,
-    /// Who sends the packets of a finding about a listener.
+    /// The sender of a finding's packets, if it is about a listener.
     otherwise: Option<Sender>,
     elsewhere: Vec<(PacketId, InOtherCapture)>,
     judged: Vec<(PacketId, Arc<Judgement>)>,
 }
 
-/// What sets a packet apart: it may have been repeated, and then ignored or a RST.
+/// The marks of a packet: it may be a repetition, and ignored or a RST.
 type Apart = [Option<PacketMark>; 2];
 
 impl PacketRoles {
-    /// Reads the facts, for a finding of this kind.
+    /// Reads the facts for a finding of this kind.
     pub fn of(f: &ConnectionFacts, spec: &impl EvidenceMarks) -> PacketRoles {
         let mut packets = PacketRoles { otherwise: spec.sender(), ..PacketRoles::default() };
         packets.handshake(f, spec.ignored());
@@ -91,7 +91,7 @@ impl PacketRoles {
         }
     }
 
-    /// What the client sent in vain, and the server's first sign of life.
+    /// The client's unanswered segments, and the server's first sign of having the connection.
     fn reaction(&mut self, f: &ConnectionFacts, ignored: IgnoredPackets) {
         if ignored == IgnoredPackets::FinalAckAndData {
             if f.unanswered.retransmits > 0 {
@@ -109,7 +109,7 @@ impl PacketRoles {
         }
         self.note_some(f.ack_to_syn.as_ref().map(|ack| ack.at), Role::Server);
         if let Some(icmp) = &f.icmp {
-            // The error travels toward the end whose segment it quotes.
+            // An ICMP error travels toward the end whose segment it quotes.
             let toward = if icmp.quotes_client { Role::Client } else { Role::Server };
             self.note(icmp.at, toward.peer(), [None; 2]);
         }
@@ -162,12 +162,12 @@ impl PacketRoles {
         self.note(at, by, [mark, None]);
     }
 
-    /// Gives back the room that nothing is going to be noted in any more.
+    /// Frees memory that is not needed any more.
     pub fn shrink_to_fit(&mut self) {
         self.known.shrink_to_fit();
     }
 
-    /// Who sent this packet, and what sets it apart.
+    /// The sender of this packet, and its marks.
     pub fn of_packet(&self, packet: PacketId) -> (Option<Sender>, Vec<PacketMark>) {
         match self.known.iter().find(|(known, ..)| *known == packet) {
             Some((_, sender, marks)) => (Some(*sender), marks.iter().flatten().copied().collect()),
@@ -176,7 +176,7 @@ impl PacketRoles {
     }
 }
 
-/// What sets the `n`th transmission apart, from 0.
+/// The marks of the `n`th transmission, counted from 0.
 pub fn again(n: usize) -> Option<PacketMark> {
     (n > 0).then_some(PacketMark::Repeated)
 }

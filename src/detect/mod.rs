@@ -1,13 +1,13 @@
 //! Facts and history to findings.
 //!
-//! * [`kinds`]: one file per finding kind, each a pure function of the facts and of what surrounds them.
+//! * [`kinds`]: one file per finding kind, each a pure function of the facts and their context.
 //! * [`spec`]: a finding kind as data; [`registry`]: all of them.
 //! * [`analysis`]: what several kinds read together.
 //! * [`capture_state`]: whether more packets will come.
-//! * [`context`]: what a detector may look at beside the connection itself.
-//! * [`details`]: what a detector measured that later stages decide by.
+//! * [`context`]: the data that a detector may use beside the connection itself.
+//! * [`details`]: measurements of a detector that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
-//! * [`evidence`]: who sent a packet of the evidence, and how it fared.
+//! * [`evidence`]: the sender and the marks of a packet of the evidence.
 //! * [`refused_clients`]: for how long a full accept queue kept a client out.
 //! * [`next`]: commands that a report advises, by address family.
 

@@ -1,4 +1,4 @@
-//! Next steps as they stand in reports: commands that run as they are printed, on a current and on an older system.
+//! Next steps of reports: commands that run as they are printed, on a current and on an older system.
 //!
 //! A command comes first, then two blanks, `# ` and what to look for; `report::step` reads them so.
 
@@ -8,12 +8,12 @@ use crate::flow::key::Host;
 use crate::model::Vantage;
 use crate::time::{Span, Timestamp};
 
-/// How long before a packet the log is worth reading: what led to it was written before it.
+/// The log is worth reading from this long before a packet on.
 const LOG_BEFORE: Span = Span::secs(60);
 /// How long after it.
 const LOG_AFTER: Span = Span::secs(10);
 
-/// Steps that depend on the server only, by the fault that they look into. Thousands of findings share them.
+/// Steps that depend only on the server, by the fault that they look into. Thousands of findings share them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UsualSteps {
     /// Nothing listens on a port.
@@ -44,7 +44,7 @@ impl UsualSteps {
     }
 }
 
-/// Queue and limit of the listener.
+/// The queue and the limit of the listener.
 pub fn accept_queue(server: Host) -> String {
     format!(
         "ss -ltn 'sport = :{}'   # on {}: the accept queue is full while Recv-Q is above Send-Q",
@@ -52,7 +52,7 @@ pub fn accept_queue(server: Host) -> String {
     )
 }
 
-/// Whether a socket listens there, and whose.
+/// Whether a socket listens there, and which process has it.
 pub fn listener(server: Host) -> String {
     format!(
         "ss -ltnp 'sport = :{}'   # on {}: does a process listen on that address and port?",
@@ -65,7 +65,7 @@ pub fn counters(names: &[&str], remark: &str) -> String {
     format!("nstat -az {}   # {remark}", names.join(" "))
 }
 
-/// Counters of the losses of a listener, those that there are for its address family.
+/// Counters of a listener's losses that exist for its address family.
 pub fn listener_losses(server: Host) -> String {
     let mut names = vec!["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtTCPReqQFullDrop"];
     if server.socket().is_ipv4() {
@@ -107,7 +107,7 @@ pub fn half_open(server: Host) -> String {
     )
 }
 
-/// What the server's log says around `at`.
+/// The server's log from around `at`.
 pub fn log(server: Host, at: Timestamp) -> String {
     let second = |at: Timestamp| {
         let text = at.to_string();
@@ -122,7 +122,7 @@ pub fn log(server: Host, at: Timestamp) -> String {
     )
 }
 
-/// A full accept queue: see it, see why, make it longer.
+/// Steps for a full accept queue: see it, find the reason, make it longer.
 pub fn full_accept_queue(server: Host) -> Vec<String> {
     vec![
         accept_queue(server),
@@ -135,7 +135,7 @@ pub fn full_accept_queue(server: Host) -> Vec<String> {
     ]
 }
 
-/// A full SYN queue: see it, and answer with cookies.
+/// Steps for a full SYN queue: see it, and answer with cookies.
 pub fn full_syn_queue(server: Host) -> Vec<String> {
     vec![
         half_open(server),
@@ -148,12 +148,12 @@ pub fn full_syn_queue(server: Host) -> Vec<String> {
     ]
 }
 
-/// `tcp_tw_recycle`: is it on, and off with it.
+/// Steps for `tcp_tw_recycle`: see whether it is on, and switch it off.
 pub fn recycled_time_wait(server: Host) -> Vec<String> {
     let ip = server.socket().ip();
     vec![
         format!(
-            "sysctl net.ipv4.tcp_tw_recycle   # on {ip}: 1 is the cause; a kernel that does not know it is not"
+            "sysctl net.ipv4.tcp_tw_recycle   # on {ip}: 1 is the cause; if the setting does not exist, the cause is another"
         ),
         counters(
             &["TcpExtPAWSPassive", "TcpExtListenDrops"],
@@ -163,7 +163,8 @@ pub fn recycled_time_wait(server: Host) -> Vec<String> {
     ]
 }
 
-/// SYNs without an answer, captured at `vantage`: where they arrived nobody has to look whether they do.
+/// Steps for SYNs without an answer, captured at `vantage`. Whether SYNs arrive is not a step where the capture shows
+/// it.
 pub fn unanswered_syn(server: Host, vantage: Vantage) -> Vec<String> {
     let mut steps = vec![listener_losses(server), filter_rules(server)];
     let first = if vantage == Vantage::Server { listener(server) } else { do_syns_arrive(server) };
@@ -180,10 +181,10 @@ pub fn ss_address(ip: IpAddr) -> String {
     if ip.is_ipv4() { ip.to_string() } else { format!("'[{ip}]'") }
 }
 
-/// What to do about an application that accepts too slowly.
+/// Steps for an application that accepts too slowly.
 pub const MAKE_IT_ACCEPT: &str = "Find out why the application does not call accept(): a blocked thread, a long pause, no free file descriptor.";
 
-/// How to make the accept queue longer.
+/// Steps to make the accept queue longer.
 pub const RAISE_THE_BACKLOG: &str =
     "sysctl net.core.somaxconn   # raise it together with the backlog of listen(), then restart the listener";
 

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 pub struct RefusedClient {
     /// When it was refused for the first time.
     pub from: Timestamp,
-    /// And for the last time.
+    /// When it was refused for the last time.
     pub last: Timestamp,
     /// When it got in, if it did.
     pub admitted: Option<Timestamp>,

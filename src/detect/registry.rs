@@ -39,7 +39,7 @@ fn wants_full(f: &ConnectionFacts, settings: &UserSettings) -> bool {
     all().iter().any(|spec| spec.wants.wants_full(f, settings))
 }
 
-/// Very many connections are asked about: only kinds that have something to say are.
+/// Very many connections are checked: only kinds with a function for the form are asked.
 fn wants_clean(flow: &CleanFlow, course: &CleanFlowSummary, settings: &UserSettings) -> bool {
     const WITH: [usize; kinds::ALL.len()] = indices_first(CompactForm::Clean);
     const COUNT: usize = count(CompactForm::Clean);
@@ -76,7 +76,7 @@ const fn count(form: CompactForm) -> usize {
     count
 }
 
-/// Which those are; the places behind them mean nothing.
+/// The kinds; places behind the last one are not used.
 const fn indices_first(form: CompactForm) -> [usize; kinds::ALL.len()] {
     let mut indices = [0; kinds::ALL.len()];
     let (mut n, mut count) = (0, 0);
@@ -133,7 +133,8 @@ pub fn markdown(kinds: &[&KindSpec]) -> String {
         let mut in_code = false;
         for line in explanation.lines() {
             in_code ^= line.starts_with("```");
-            // Sections lie below the kind, and Markdown wants a blank line before a heading and before a list.
+            // Sections become headings below that of the kind. Markdown needs a blank line before a heading and before
+            // a list.
             let heading = !in_code && line.starts_with('#');
             let list_begins = !in_code && is_item(line) && !is_item(last) && !last.starts_with(' ');
             if (heading || list_begins) && !last.is_empty() {
@@ -176,7 +177,7 @@ mod tests {
         let spec = &exercise::SPEC;
         assert_eq!(spec.kind, Kind::Exercise);
         assert!(spec.file.ends_with("exercise.rs"));
-        assert_eq!(spec.first_sentence(), "A client says exactly 4,242 bytes and is not answered.");
+        assert_eq!(spec.first_sentence(), "A client sends exactly 4,242 bytes and is not answered.");
         let lines: Vec<_> = spec.lines().collect();
         assert_eq!(lines[2], "## On the wire");
         assert_eq!(lines[6], "  here.", "the indentation inside a list stays");
@@ -190,7 +191,7 @@ mod tests {
                 "
 ## exercise
 
-A client says"
+A client sends"
             ),
             "{text}"
         );

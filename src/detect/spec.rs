@@ -1,4 +1,4 @@
-//! A finding kind as data: all that the program knows of it beside how it is found.
+//! A finding kind as data: everything about it except the code that finds it.
 //!
 //! A kind's text is written once, as the doc comment inside `finding!`. rustdoc shows it on the detector's type;
 //! `synscope explain` and `docs/findings.md` print the same words.
@@ -12,21 +12,21 @@ use crate::flow::key::Host;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender};
 
-/// A finding kind. Whatever lists kinds, or asks something of one, reads this.
+/// A finding kind. Every list of kinds, and every question about one, reads this.
 #[derive(Clone, Copy, Debug)]
 pub struct KindSpec {
     /// The kind.
     pub kind: Kind,
     /// Its documentation in Markdown: a first paragraph, then `## ` sections. The lines keep the space that follows
-    /// `///` in the source; [`lines`](KindSpec::lines) takes it away.
+    /// `///` in the source; [`lines`](KindSpec::lines) removes it.
     pub text: &'static str,
     /// The file that detects it.
     pub file: &'static str,
     /// A definition for a reader who knows TCP only roughly: one sentence.
     pub plain_words: &'static str,
-    /// Who has to act, for the same reader: no sentence.
+    /// Who has to act, for the same reader: no full sentence.
     pub at_fault: &'static str,
-    /// Which connections it wants to examine. What no kind wants is only counted.
+    /// The connections that it wants to examine. A connection that no kind wants is only counted.
     pub wants: Wants,
     /// How it is found.
     pub examine: Examine,
@@ -35,19 +35,19 @@ pub struct KindSpec {
     pub look_alikes: &'static [&'static str],
     /// Counters of the kernel that rise with it, as `nstat` names them.
     pub counters: &'static [&'static str],
-    /// Settings that bear on it, as `sysctl` names them.
+    /// Settings that influence it, as `sysctl` names them.
     pub settings: &'static [&'static str],
-    /// Which packets the server ignored.
+    /// The packets that the server ignored.
     pub ignored: IgnoredPackets,
-    /// Who sends the packets that show it, where it is about a listener.
+    /// The sender of the packets that show it, if it is about a listener.
     pub sender: Option<Sender>,
-    /// What else sets it apart.
+    /// Its other properties.
     pub properties: &'static [Property],
     /// Kinds that may follow from it at the same listener.
     pub leads_to: &'static [LeadsTo],
 }
 
-/// What a kind is found by: facts and context in, at most one finding out.
+/// How a kind is found: facts and context in, at most one finding out.
 #[derive(Clone, Copy, Debug)]
 pub enum Examine {
     /// Each connection that some kind wants.
@@ -61,42 +61,42 @@ pub enum Examine {
     ),
 }
 
-/// What sets a kind apart.
+/// A property of a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Property {
-    /// It keeps connections from being set up: what share of the attempts it hits is worth knowing.
+    /// It keeps connections from being set up: the report gives the share of the attempts that it hits.
     PreventsSetUp,
-    /// A queue was full: did it drain?
+    /// A queue was full: the report says whether it drained.
     QueueWasFull,
-    /// It says how a handshake went: a connection has one of these.
+    /// It describes the outcome of a handshake: a connection has only one of these.
     ExplainsHandshake,
-    /// It says why a RST was sent.
+    /// It explains a RST.
     ExplainsReset,
-    /// Found at many ports of one address it is a port scan, or a host whose services are gone; found once at each of many
-    /// hosts it is a scan of addresses, or one dead peer of many.
+    /// If it is found at many ports of one address, it is a port scan, or a host whose services are gone. If it is
+    /// found once at each of many hosts, it is a scan of addresses, or one dead peer of many.
     MayBeScan,
-    /// All of its findings at one listener have one cause: the state of its queues, its settings, its end. One that is
-    /// certain speaks for all.
+    /// All of its findings at one listener have one cause: the state of its queues, its settings, its end. If one is
+    /// certain, all are.
     HasOneCause,
-    /// The client is told at once, and goes on: a few of them are meant, and happen every day.
+    /// The client gets an error at once, and goes on: a few of them are intended, and happen every day.
     IsAnswered,
-    /// Repeating the packet makes up for it, so it harms nobody unless a connection is lost.
+    /// The packet's repetition makes up for it, so it does no harm unless a connection is lost.
     IsMadeUpFor,
     /// It ends connections that were set up: one of them is an everyday event, many of them in a row are an outage.
     EndsConnection,
-    /// Found at a listener as a whole it does not explain why handshakes failed there.
+    /// If it is found at a listener as a whole, it does not explain why handshakes failed there.
     ExplainsNoFailure,
-    /// It says where a handshake stopped, not why: where packets were lost between two captures, that is why.
+    /// It says where a handshake stopped, not why. If packets were lost between two captures, that is the reason.
     SaysWhereItStopped,
     /// It says that no SYN-ACK came: a second capture may hold one that this one missed.
     DeniesSynAck,
-    /// It stands beside packets of the handshake that were lost between two captures: it has another cause.
+    /// It may stand beside handshake packets that were lost between two captures: it has another cause.
     StandsBesideLoss,
-    /// It rests on which of two packets came first that are near to each other.
+    /// It depends on the order of two packets that are close to each other.
     RestsOnOrder,
-    /// The order of packets shows it, without their times.
+    /// It is shown by the order of packets, not by their times.
     NeedsNoClock,
-    /// Packets that show it carry another address in place of one of the connection's.
+    /// Packets that show it have another address in place of one of the connection's.
     SeenUnderAnotherAddress,
 }
 
@@ -105,9 +105,9 @@ pub enum Property {
 pub struct LeadsTo {
     /// The kind that follows.
     pub effect: Kind,
-    /// What the incident of the cause says of that of the effect.
+    /// The sentence in the cause's incident about the effect's.
     pub said_of_effect: &'static str,
-    /// What the incident of the effect says of that of the cause.
+    /// The sentence in the effect's incident about the cause's.
     pub said_of_cause: &'static str,
     /// When it does.
     pub when: RelationCondition,
@@ -118,12 +118,12 @@ pub struct LeadsTo {
 pub enum RelationCondition {
     /// Whenever both are found about the same time.
     Always,
-    /// If the server had said nothing on a connection of the effect.
+    /// If the server had sent no payload on a connection of the effect.
     UnservedInterval,
 }
 
 impl KindSpec {
-    /// What a kind has that says nothing else.
+    /// The values of a kind that sets nothing else.
     pub const PLAIN: KindSpec = KindSpec {
         kind: Kind::AcceptQueueOverflow,
         text: "",
@@ -204,7 +204,7 @@ macro_rules! finding {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         $visibility struct $name;
 
-        /// All that the program knows of it beside how it is found.
+        /// Everything about it except the code that finds it.
         pub const SPEC: $crate::detect::spec::KindSpec = $crate::detect::spec::KindSpec {
             $($field: $value,)+
             text: concat!($($line, "\n"),+),

@@ -114,7 +114,7 @@ fn decide(draft: &mut Draft, meanings: &BTreeMap<Meaning, (u64, PacketId)>) {
         _ => return,
     };
     let Some(judgement) = draft.packets.judgement(example) else { return };
-    let said = format!("the kernel says so of {}: {}", count(packets, "packet"), in_words(judgement));
+    let said = format!("the kernel reports it for {}: {}", count(packets, "packet"), in_words(judgement));
     match effect {
         Confirms => {}
         Explains(cause) => explain(draft, cause()),
@@ -376,7 +376,7 @@ mod tests {
         let d = judged_with(Kind::AcceptQueueOverflow, &[(3, overflow.clone()), (4, overflow)]);
         assert_eq!((d.kind, d.certainty()), (Kind::AcceptQueueOverflow, Certainty::Confirmed));
         assert!(
-            d.reason.contains("of 2 packets") && d.reason.contains("accept queue 129 of 128"),
+            d.reason.contains("for 2 packets") && d.reason.contains("accept queue 129 of 128"),
             "{}",
             d.reason
         );

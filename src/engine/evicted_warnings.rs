@@ -77,8 +77,8 @@ impl MemoryLimitCost {
             .collect();
         // The tables fill before the whole process has taken that much.
         let part = match evicted {
-            0 => "the record of past connections has its part of that",
-            _ => "open connections have half of that",
+            0 => "a part of that is for the record of past connections",
+            _ => "half of that is for open connections",
         };
         (!said.is_empty()).then(|| {
             format!(
@@ -140,7 +140,7 @@ mod tests {
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
         assert!(
             text.contains(
-                "64 MiB (open connections have half of that): 10 connections were dropped from memory"
+                "64 MiB (half of that is for open connections): 10 connections were dropped from memory"
             ),
             "{text}"
         );

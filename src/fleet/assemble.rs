@@ -1,4 +1,4 @@
-//! `worker assemble`: everything that is known of a point to its report.
+//! `worker assemble`: makes the report on each point from all that is known of it.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -28,11 +28,11 @@ use crate::redact::source::leave_out_names;
 pub enum ReportNames {
     /// They are in it.
     Kept,
-    /// They are left out, as of redacted captures.
+    /// They are left out: the captures were redacted.
     LeftOut,
 }
 
-/// The status of the captures, and the times in which none of them had a packet.
+/// The status of the captures, and the intervals in which none of them had a packet.
 type InputResults = (Vec<InputStatus>, Vec<Silence>);
 
 /// The results of one capture point.
@@ -252,7 +252,7 @@ impl PointsOfRun {
                 Some(traced) if !request.wanted.is_empty() => self.traced(traced, &request)?,
                 _ if request.wanted.is_empty() => Vec::new(),
                 _ => {
-                    let what = "the packets that were to be looked for did not come".to_owned();
+                    let what = "the input lacks the packets to look for".to_owned();
                     return Err(Error::Incomplete { point: String::new(), what });
                 }
             };
@@ -273,7 +273,7 @@ impl PointsOfRun {
         let of_point = |point: usize| {
             let own = parts.remove(self.name(point)).unwrap_or_default();
             if own.len() != SHARDS {
-                let what = format!("packets of {} shards of {SHARDS} came", own.len());
+                let what = format!("the input has packets of {} shards; expected {SHARDS}", own.len());
                 return Err(Error::Incomplete { point: self.name(point).to_owned(), what });
             }
             Ok(Traced::join(own.into_values(), request, point))

@@ -30,8 +30,9 @@ use crate::time::{Span, Timestamp};
 pub enum SegmentScope<'c> {
     /// Those that are wanted.
     Wanted,
-    /// All, for points are joined. Whether a packet is wanted for its time is known only with their clocks. Without these
-    /// the openings of connections are handed on by themselves, too: they tell the clocks.
+    /// All segments, since points are joined. Whether a packet's time is wanted is known only once the clocks are
+    /// known. Until then the openings of connections are also handed on by themselves: the clocks are computed from
+    /// them.
     All(Option<&'c Clocks>),
 }
 
@@ -48,7 +49,7 @@ pub struct RangeReport {
     pub totals: PacketTotals,
     /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
     pub notes: Vec<(u64, Box<str>)>,
-    /// Where packets were rewritten: at which of them that failed, by their numbers within the range.
+    /// Where packets were rewritten: those at which that failed, by their numbers within the range.
     pub faults: Option<FaultyPackets>,
 }
 
@@ -84,8 +85,8 @@ pub fn run(
     rows.finish()
 }
 
-/// The beginning of a file, and its bytes from where the range begins. A file that cannot be opened fails when it is read, unless
-/// only a range of it was to be read.
+/// The beginning of a file, and its bytes from the beginning of the range on. A file that cannot be opened is reported
+/// when it is read, unless only a range of it was to be read.
 fn in_file(path: &Path, place: &InputRange) -> Result<(Vec<u8>, Box<dyn Read + Send>), Error> {
     let opened = || -> io::Result<(Vec<u8>, File)> {
         let mut file = File::open(path)?;
@@ -205,7 +206,7 @@ fn decode(
     rows.write(sorted.row(ALL, RowKind::Reading, 0, pack(&reading)?))
 }
 
-/// The segments of one range, by shard, those that were not written yet.
+/// The segments of one range, by shard, as far as they are not written yet.
 struct Sorted {
     point: Arc<str>,
     capture: i32,
@@ -217,14 +218,14 @@ struct Sorted {
 /// Those of one shard.
 #[derive(Clone, Default)]
 struct ShardPart {
-    /// The last ones, which are in no column yet.
+    /// The latest ones, which are not in columns yet.
     last: Vec<Ordered>,
     columns: segments::Builder,
     /// Rows so far.
     pieces: i32,
 }
 
-/// Segments that become columns together: those of all shards fit into a second-level cache.
+/// How many segments are made into columns together: those of all shards fit into a second-level cache.
 const TOGETHER: usize = 64;
 
 impl Sorted {
@@ -297,7 +298,7 @@ impl Sorted {
 #[derive(Default)]
 struct LatestTime {
     latest: Option<Timestamp>,
-    /// By packet number, where the clock has stepped back.
+    /// By packet number, where the clock stepped back.
     steps: Vec<(u64, Timestamp)>,
 }
 
@@ -333,7 +334,7 @@ impl LatestTime {
     }
 }
 
-/// Bytes of which there must be as many as the file has: a driver that dies is no damage of the file.
+/// Bytes that must be as many as the file has: if the driver dies, that is no damage of the file.
 struct Expected {
     bytes: Box<dyn Read + Send>,
     left: u64,
@@ -349,7 +350,7 @@ impl Read for Expected {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let n = self.bytes.read(to)?;
         if n == 0 && self.left > 0 && !to.is_empty() {
-            let what = format!("{} bytes that the file has did not come", self.left);
+            let what = format!("the input lacks {} bytes of the file", self.left);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
         }
         self.left = self.left.saturating_sub(n as u64);

@@ -14,7 +14,7 @@
 //! | `error` | utf8 | why the bytes end here, where they could not be read; else empty |
 //! | `file` | utf8 | in the only row of a range: a file of this host that holds the capture, to be read in place of bytes |
 //!
-//! The bytes of a range go on beyond its end as far as its last record does: 1 MiB is enough for any that is common.
+//! The bytes of a range go on beyond its end, up to the end of its last record: 1 MiB is enough for any common record.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ impl<R: Read + Send + 'static> Ranges<R> {
         Ok(Ranges(Arc::new(Mutex::new(chunks))))
     }
 
-    /// The next range, whatever was left of the one before.
+    /// The next range. Bytes of the previous one that were not read are skipped.
     ///
     /// # Errors
     /// The stream is broken, or of another version.
@@ -80,7 +80,8 @@ impl<R: Read + Send + 'static> Ranges<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next_range()
     }
 
-    /// The bytes of the range that came last, once. Once the next range has begun a reader of this one gets no more.
+    /// The bytes of the current range; they can be had once. Once the next range has begun, a reader of this one gets
+    /// nothing more.
     pub fn bytes(&self) -> Box<dyn Read + Send> {
         let range = self.0.lock().unwrap_or_else(PoisonError::into_inner).ranges;
         Box::new(RangeBytes { chunks: Arc::clone(&self.0), range })
@@ -175,7 +176,7 @@ struct RangeBytes<R: Read> {
 impl<R: Read + Send> Read for RangeBytes<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        // A decompressor reads ahead, in a thread of its own that may outlive its range for a moment.
+        // A decompressor reads ahead in a thread of its own, which may outlive its range for a moment.
         if chunks.ranges == self.range { chunks.read(to) } else { Ok(0) }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tasks of a run of several points know of them all: the parts of it that each stage needs.
+//! Data about a run of several points as a whole, which several stages need.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::pair::trace::Request;
 /// The clocks of all points.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Clocks {
-    /// By the point's name; nothing for one whose times stay as they are.
+    /// By the point's name; `None` for a point whose times stay as they are.
     points: BTreeMap<String, Option<ClockOffset>>,
 }
 
@@ -28,7 +28,7 @@ impl Clocks {
         Clocks { points: points.all.iter().enumerate().map(named).collect() }
     }
 
-    /// By which clock the times of a point are brought to the reference, if they are to be.
+    /// The clock by which the times of a point are brought to the reference, if they are to be.
     pub fn of_point(&self, name: &str) -> Option<ClockOffset> {
         self.points.get(name).copied().flatten()
     }
@@ -48,9 +48,9 @@ pub struct TraceRequest {
     pub request: Request,
 }
 
-/// What belongs to a run as a whole.
+/// Data that belongs to a run as a whole.
 pub trait RunRow: Serialize + DeserializeOwned {
-    /// Of which kind its row is.
+    /// The kind of its row.
     const KIND: RowKind;
 
     /// Reads the row of this kind from a stream. Rows of other kinds may stand beside it.

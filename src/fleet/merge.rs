@@ -1,4 +1,5 @@
-//! `worker merge`: what happened between some host pairs, of all shards of a point, to what their servers would remember.
+//! `worker merge`: merges the events between some host pairs, from all shards of a point, into the memory of their
+//! servers.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,8 +15,8 @@ use crate::flow::peer::PeerEvent;
 /// Events with the shard and the piece of the capture that they come from.
 type EventsPiece = (i64, i32, Events);
 
-/// Merges the events that come from `from`, in any order: all of a point and a part of its host pairs must come. Rows for
-/// later stages are handed on. Nothing is written before everything was read.
+/// Merges the events that come from `from`, in any order: all events of a point and of a part of its host pairs must be
+/// there. Rows for later stages are handed on. Nothing is written before everything was read.
 ///
 /// # Errors
 /// A stream that is broken.
@@ -34,7 +35,7 @@ pub fn run(from: impl Read, to: impl Write, options: &AnalysisOptions) -> Result
     let mut out = RowWriter::new(to)?;
     others.into_iter().try_for_each(|row| out.write(row))?;
     for ((point, part), mut pieces) in groups {
-        // Events of the same packet come from the same shard, one after the other.
+        // Events of the same packet come from the same shard, in order.
         pieces.sort_by_key(|(shard, piece, _)| (*shard, *piece));
         let order = pieces.first().map_or(PacketOrder::ByPacket, |(_, _, events)| events.order);
         let mut sorted: Vec<&PeerEvent> = pieces.iter().flat_map(|(_, _, events)| &events.events).collect();

@@ -1,4 +1,4 @@
-//! The stages of an analysis as programs that see nothing of each other: Apache Spark moves the data between them
+//! The stages of an analysis as separate programs without shared state: Apache Spark moves the data between them
 //! (`docs/fleet.md`). Each reads an Arrow IPC stream and writes one.
 //!
 //! ```text
@@ -14,9 +14,10 @@
 //! * [`segments`]: the columns of segments in such bytes.
 //! * `spool`: rows that wait for their turn.
 //! * `stream`: the common part of all these streams.
-//! * [`outline`]: what all shards know of a range; `order`: segments of all ranges in time order.
+//! * [`outline`]: what every shard must know of a range; `order`: segments of all ranges in time order.
 //! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
-//! * [`sketch`], [`trace`]: the stages that points need to be joined; [`joined`]: what goes from them to the others.
+//! * [`sketch`], [`trace`]: stages that are needed only to join points; [`joined`]: the data that goes from them to the
+//!   others.
 //!
 //! Points are joined by the same steps as on one machine ([`crate::pair`]), between which Spark moves the data:
 //!

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// Segments that are handed on together.
 const TOGETHER: usize = 1 << 14;
 
-/// Time of the first segment, capture, begin and piece of a row: rows come in this order.
+/// Time of the first segment, capture, begin and piece of a row: rows are sorted by these.
 pub(super) type RowPlace = (i64, i32, i64, i32);
 
 /// The rows of one point and shard.
@@ -91,7 +91,7 @@ impl Part {
     }
 }
 
-/// What all ranges of a point and shard say together.
+/// Facts about all ranges of a point and shard together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ShardSummary {
     /// A connection was closed.
@@ -102,7 +102,7 @@ pub(super) struct ShardSummary {
     pub(super) captures: usize,
 }
 
-/// What comes before each range that counts, and what these say together.
+/// The offset of each range that counts, and facts about these together.
 type Followed = (BTreeMap<(i32, i64), RangeOffset>, ShardSummary);
 
 /// Finds out which ranges count.
@@ -134,7 +134,7 @@ struct Run {
 }
 
 impl Run {
-    /// Where the next one belongs.
+    /// The place of the next one in the order.
     fn key(&self) -> Option<(Timestamp, i32, u64)> {
         let Ordered { segment, latest } = self.segments.get(self.next)?;
         Some((*latest, segment.packet.capture().into(), segment.packet.number()))
@@ -143,7 +143,7 @@ impl Run {
 
 /// Merges rows.
 pub(super) struct InOrder {
-    /// What comes before each range that counts.
+    /// The offset of each range that counts.
     before: BTreeMap<(i32, i64), RangeOffset>,
     /// Segments whose turn has not come.
     waiting: BinaryHeap<Waiting>,
@@ -167,7 +167,7 @@ impl InOrder {
         body: impl FnOnce() -> Result<Vec<u8>, Error>,
         to: &mut dyn FnMut(&mut [Segment]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Nothing that is still to come belongs before this.
+        // Nothing that is still to come belongs before this row.
         self.hand_on_before(Some(Timestamp(time)), to)?;
         let Some(before) = self.before.get(&(capture, begin)) else { return Ok(()) };
         let at = self.free.pop().unwrap_or(self.runs.len());

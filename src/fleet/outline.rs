@@ -1,11 +1,11 @@
-//! What the tasks of every shard must know of each range.
+//! Facts about each range that the tasks of every shard must know.
 
 use serde::{Deserialize, Serialize};
 
 use crate::capture::range::RangeBounds;
 use crate::time::Timestamp;
 
-/// Where a range lies among the others of its point: every shard must know that of all of them.
+/// The place of a range among the others of its point: every shard must know it for all of them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RangeOutline {
     /// Where it lies in its capture.
@@ -16,6 +16,6 @@ pub struct RangeOutline {
     pub closes: bool,
     /// The capture, for messages.
     pub path: String,
-    /// Why it cannot be read, if so.
+    /// Why it cannot be read, if it cannot.
     pub refused: Option<String>,
 }

@@ -12,8 +12,8 @@
 //! | `piece` | int32 | where a range has several rows of one kind and shard: which of them |
 //! | `body` | binary | segments as columns ([`super::segments`]), all else in postcard's format |
 //!
-//! All rows of a batch have one point, shard and kind: who moves them needs to look at the first one only. They may come in
-//! any order.
+//! All rows of a batch have the same point, shard and kind: whoever moves a batch needs to look at its first row only.
+//! Rows may come in any order.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 use super::Error;
 use super::stream::{self, VERSION};
 
-/// What the body of a row is.
+/// The kind of data in a row's body.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum RowKind {
     /// Where a range lies among the others: [`super::outline::RangeOutline`].
@@ -39,17 +39,17 @@ pub enum RowKind {
     Segments = 1,
     /// The results of reading a range: [`super::decode::RangeReport`].
     Reading = 2,
-    /// What SYNs and closes mean to the memory of servers: [`super::track::Events`].
+    /// The effects of SYNs and closes on the memory of servers: [`super::track::Events`].
     Events = 3,
-    /// A part of the connections once all of them are over: [`crate::engine::stages::EndedShard`].
+    /// A part of the connections, once all of them have ended: [`crate::engine::stages::EndedShard`].
     Shard = 4,
     /// The memory of servers: [`crate::history::tw_recycle::TwRecycleModel`].
     Model = 5,
     /// Connections of a shard, as a Parquet file: for the driver.
     Table = 6,
-    /// Of points that are joined, the openings of connections in a range and shard: [`super::sketch::Handshakes`].
+    /// The openings of connections in a range and shard, for points that are joined: [`super::sketch::Handshakes`].
     Handshakes = 7,
-    /// Those of a point, as far as they are compared: [`super::sketch::PointSketch`].
+    /// The openings at a point, as far as they are compared: [`super::sketch::PointSketch`].
     Sketch = 8,
     /// The clocks of all points: [`super::joined::Clocks`].
     Clocks = 9,
@@ -57,7 +57,7 @@ pub enum RowKind {
     Points = 10,
     /// The packets to search for at all points: [`super::joined::TraceRequest`].
     Request = 11,
-    /// What a point and shard have of it: [`crate::pair::trace::Traced`].
+    /// The packets found of these at a point and shard: [`crate::pair::trace::Traced`].
     Traced = 12,
 }
 
@@ -75,7 +75,7 @@ impl RowKind {
     }
 }
 
-/// [`Row::shard`] of what belongs to all parts.
+/// [`Row::shard`] of a row that concerns all parts.
 pub const ALL: i32 = -1;
 
 /// One row.
@@ -87,7 +87,7 @@ pub struct FleetRow {
     pub shard: i32,
     /// What the body is.
     pub kind: RowKind,
-    /// Of segments the time of the first one.
+    /// For segments, the time of the first one.
     pub time: i64,
     /// The capture's place among those of its point.
     pub capture: i32,

@@ -33,7 +33,7 @@ pub const MOST: usize = 1 << 14;
 pub struct Ordered {
     /// The segment; its packet is numbered within its range.
     pub segment: Segment,
-    /// The latest time of its capture's range up to it.
+    /// The latest time in its capture's range, up to this segment.
     pub latest: Timestamp,
 }
 
@@ -81,7 +81,7 @@ fn fields(numbers: &[ArrayRef]) -> Vec<Field> {
 struct Networks {
     known: Map<[u8; 12], u16>,
     values: Vec<[u8; 12]>,
-    /// The last one, and its key: most often the next has it, too.
+    /// The last network and its key: most often the next address has the same.
     last: Option<([u8; 12], u16)>,
     keys: Vec<u16>,
 }
@@ -104,7 +104,7 @@ impl Networks {
         self.keys.push(key);
     }
 
-    /// Takes the column; the builder is empty then.
+    /// Moves out the column; the builder is empty then.
     fn column(&mut self) -> Result<ArrayRef, Error> {
         let Networks { values, keys, .. } = std::mem::take(self);
         let mut nets = FixedSizeBinaryBuilder::new(12);
@@ -144,7 +144,8 @@ impl Builder {
         self.time.first().copied().map(Timestamp)
     }
 
-    /// Adds segments, best so few that they fit into the nearest cache: each column goes over all of them.
+    /// Adds segments. It is fastest with so few that they fit into the nearest cache: each column goes over all of
+    /// them.
     pub fn add(&mut self, some: &[Ordered]) {
         fn extend<T>(column: &mut Vec<T>, some: &[Ordered], of: impl Fn(&Segment) -> T) {
             column.extend(some.iter().map(|ordered| of(&ordered.segment)));
@@ -181,7 +182,7 @@ impl Builder {
         self.has_latest |= some.iter().any(|ordered| ordered.latest != ordered.segment.time);
     }
 
-    /// The body of a row with all segments so far, at most [`MOST`]. Nothing is left.
+    /// The body of a row with all segments so far, at most [`MOST`]. None are left.
     ///
     /// # Errors
     /// Arrow refuses them.
@@ -264,7 +265,7 @@ pub fn read(body: &[u8], capture: u16, before: u64) -> Result<Vec<Ordered>, Erro
     Ok(all)
 }
 
-/// The same, into `all`, whose room is used again.
+/// The same, into `all`, whose memory is used again.
 ///
 /// # Errors
 /// The body holds other columns.

@@ -1,4 +1,4 @@
-//! `worker sketch` and `worker solve`: the handshakes of each point, and what all points say of each other's clocks.
+//! `worker sketch` and `worker solve`: the handshakes of each point, and the clocks computed from those of all points.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -51,7 +51,7 @@ impl PointSketch {
 /// Handshakes of one point and shard, by capture and begin.
 type HandshakesByRange = BTreeMap<(i32, i64), Handshakes>;
 
-/// Makes one sketch of each point of all handshakes and sketches that come from `from`. Other rows are left out.
+/// Makes one sketch of each point from the handshakes and sketches that come from `from`. Other rows are left out.
 ///
 /// # Errors
 /// A stream that is broken, rows that are there twice, or a range that was read from a wrong place.
@@ -108,7 +108,7 @@ fn sketch(ranges: HandshakesByRange) -> Result<PointSketch, Error> {
     Ok(made)
 }
 
-/// Compares what all points saw, whose sketches come from `from`: writes their clocks, and all that is known of them.
+/// Compares the sketches of all points that come from `from`; writes their clocks, and all that is known of the points.
 ///
 /// # Errors
 /// A stream that is broken; no capture of any point can be read.
@@ -143,11 +143,11 @@ pub fn solve(from: impl Read, to: impl Write) -> Result<(), Error> {
 pub(super) struct Openings {
     shards: BTreeMap<usize, Vec<Ordered>>,
     kept: usize,
-    /// Says which of too many would not be kept of a point anyway.
+    /// Selects the openings that a point would keep if there are too many.
     sketch: HandshakeSketch,
 }
 
-/// Segments that are kept of a range without looking whether a sketch would keep them.
+/// How many segments of a range are kept without checking whether a sketch would keep them.
 const FEW: usize = 1 << 17;
 
 impl Openings {
@@ -169,7 +169,7 @@ impl Openings {
         }
     }
 
-    /// Those of one shard, as bodies of rows.
+    /// The openings of one shard, as bodies of rows.
     pub(super) fn bodies(&mut self, shard: usize) -> Result<Vec<Vec<u8>>, Error> {
         let mut segments = self.shards.remove(&shard).unwrap_or_default();
         segments.retain(|ordered| self.sketch.wants(&ordered.segment));

@@ -1,4 +1,4 @@
-//! Rows that wait for their turn: in memory, and in a temporary file of this host where they are too many.
+//! Rows that wait for their turn: in memory, or in a temporary file of this host if there are too many.
 
 use std::env::temp_dir;
 use std::fs::File;
@@ -51,7 +51,7 @@ impl Spool {
         Ok(SpooledBody::File { from, len: body.len() })
     }
 
-    /// Gives a body back. All must have been kept before the first one is.
+    /// Reads a body back. All bodies must have been kept before the first one is read.
     ///
     /// # Errors
     /// The temporary file cannot be read.

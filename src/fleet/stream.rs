@@ -14,7 +14,7 @@ use super::Error;
 /// The version of all streams between stages.
 pub(super) const VERSION: i32 = 1;
 
-/// A schema of columns none of which may be empty.
+/// A schema of columns, none of which may contain nulls.
 pub(super) fn columns<const N: usize>(columns: [(&str, DataType); N]) -> Arc<Schema> {
     let column = |(name, kind): (&str, DataType)| Field::new(name, kind, false);
     Arc::new(Schema::new(columns.map(column).to_vec()))
@@ -31,8 +31,7 @@ pub(super) struct Rows<R: Read> {
 impl<R: Read> Rows<R> {
     /// Reads the head of the stream that `stage` gets.
     ///
-    /// # Errors
-    /// The stream has other columns. Whether a column may be empty is not compared: that is lost on the way.
+    /// # Errors The stream has other columns. Whether a column may contain nulls is not compared: Spark loses that.
     pub(super) fn new(stage: &'static str, from: R, wanted: &Schema) -> Result<Rows<R>, Error> {
         let stream = StreamReader::try_new(from, None)?;
         let columns = |schema: &Schema| -> Vec<String> {
@@ -61,7 +60,7 @@ impl<R: Read> Rows<R> {
         Ok(self.batch.as_ref().map(|batch| (batch, self.next)))
     }
 
-    /// The same, where it must be of this version.
+    /// The same, if it must be of this version.
     ///
     /// # Errors
     /// The stream is broken, or of another version.
@@ -76,7 +75,7 @@ impl<R: Read> Rows<R> {
         Ok(Some((batch, at)))
     }
 
-    /// The turn is the next row's.
+    /// Moves on to the next row.
     pub(super) fn pass(&mut self) {
         self.next += 1;
     }

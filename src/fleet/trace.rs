@@ -1,4 +1,4 @@
-//! `worker request` and `worker trace`: which packets tell more of a finding, and what each point has of them.
+//! `worker request` and `worker trace`: which packets show more about a finding, and which of them each point has.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -29,7 +29,7 @@ const EVENTS: usize = 1 << 14;
 /// Events of some host pairs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Events {
-    /// The order in which they count.
+    /// Their place in the order.
     pub order: PacketOrder,
     /// What happened.
     pub events: Vec<PeerEvent>,
@@ -44,18 +44,18 @@ pub enum Tables {
     None,
 }
 
-/// The order of the packets of a point.
+/// The order of a point's packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PacketOrder {
-    /// Of one capture: as they stand in it.
+    /// The packets of one capture, as they stand in it.
     ByPacket,
-    /// Of several captures: by time.
+    /// The packets of several captures, by time.
     ByTime,
 }
 
-/// Tracks the segments of all points and shards that come from `from`, in any order. Rows for later stages are handed on.
-/// Nothing is written before everything was read. With `clocks` the points are joined later: the segments are all there are, by
-/// the clocks of their points.
+/// Tracks the segments of all points and shards that come from `from`, in any order. Rows for later stages are handed
+/// on. Nothing is written before everything was read. With `clocks` the points are joined later: then all segments are
+/// in the input, timed by the clocks of their points.
 ///
 /// # Errors
 /// A stream that is broken, rows that are there twice, or a range that was read from a wrong place.

@@ -1,8 +1,8 @@
 //! One incarnation of a four-tuple: a segment goes in, changed facts come out.
 //!
 //! We are an observer: the state is what the capture proves about each end, not the socket's state. It reads no clock,
-//! does no input or output, and judges nothing. A segment is first checked for being a copy of one just seen (`copies`),
-//! then read by its control bits: SYN in `handshake`, RST in `close`, anything else in `stream`.
+//! does no input or output, and judges nothing. A segment is first compared with recent ones, since it may be a copy
+//! (`copies`). Then its control bits decide: SYN goes to `handshake`, RST to `close`, anything else to `stream`.
 
 mod close;
 mod copies;
@@ -22,15 +22,15 @@ use crate::time::{Span, Timestamp};
 use copies::RecentCopies;
 pub(super) use copies::copies_come_within;
 
-/// A segment that comes this soon after its acknowledgment was before it on the wire: the capture changed the order.
+/// A segment that comes this soon after its acknowledgment preceded it on the wire: the capture changed the order.
 const OUT_OF_ORDER: Span = Span::millis(5);
-/// A SYN is not sent again after so long a silence (`TCP_RTO_MAX` is 120 s): a capture follows that holds the connection
-/// a second time.
+/// A SYN is not repeated after so long a silence (`TCP_RTO_MAX` is 120 s): then the capture contains the connection a
+/// second time.
 const LAST_SYN: Span = Span::secs(300);
-/// An end that is silent for longer than this gives no sign of life meanwhile.
+/// A silence of an end that is longer than this is recorded.
 const SILENCE: Span = Span::secs(1);
 
-/// The last segment of an end, as far as [`Side::last`] does not have it.
+/// The last segment of an end, as far as [`Side::last`] does not hold it.
 #[derive(Clone, Copy, Default, Debug)]
 struct Latest {
     what: SegmentKind,
@@ -50,10 +50,10 @@ pub struct Connection {
     latest: BothEnds<Latest>,
     /// When the highest byte of each end was first sent.
     sent_at: BothEnds<Timestamp>,
-    /// The whole connection came a second time, earlier: nothing of it is news.
+    /// The whole connection came a second time, with earlier times: none of it is new.
     replay: bool,
-    /// Something is going on beside payload and its acknowledgment: after a RST, a FIN, a repetition, a keepalive probe
-    /// or a pause, or while a window is closed. Only then does a segment look for their consequences.
+    /// The connection has more than payload and acknowledgments: after a RST, a FIN, a repetition, a keepalive probe or
+    /// a pause, or while a window is closed. Only then are segments checked for consequences.
     eventful: bool,
 }
 
@@ -123,7 +123,7 @@ impl Connection {
         self.client_is
     }
 
-    /// The initial sequence number of a SYN that is this connection's own.
+    /// The initial sequence number, if `s` is a SYN of this connection.
     pub fn own_isn(&self) -> Option<Seq> {
         let f = &self.facts;
         if f.syn.count > 0 {
@@ -135,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// What the next incarnation of the four-tuple should know of this one.
+    /// The facts that the next incarnation of the four-tuple needs of this one.
     pub fn as_previous(&self) -> PreviousIncarnation {
         let f = &self.facts;
         PreviousIncarnation {
@@ -157,7 +157,7 @@ impl Connection {
     ///
     /// Returns `false` when it was a copy of one seen before and changed nothing but the count of copies.
     pub fn segment(&mut self, s: &Segment, from: Direction) -> bool {
-        // Twice in the program: then nothing has to choose between the two ends again.
+        // The code is compiled twice, so that nothing has to choose between the two ends later.
         match self.role(from) {
             Role::Client => self.segment_by(s, Role::Client),
             Role::Server => self.segment_by(s, Role::Server),
@@ -176,7 +176,7 @@ impl Connection {
             return false;
         }
         let last = self.facts.last.time;
-        // Neither before the last segment nor after a pause.
+        // It comes neither before the last segment nor after a pause.
         let is_steady = (s.time.0.wrapping_sub(last.0) as u64) < stream::PAUSE.0 as u64;
         if !is_steady && s.time < last && self.is_replayed(s, role) {
             self.facts.replayed = self.facts.replayed.saturating_add(1);
@@ -221,7 +221,7 @@ impl Connection {
         })
     }
 
-    /// What a segment means after a pause or after a RST. `last` is the time of the segment before it.
+    /// The effect of a segment after a pause or after a RST. `last` is the time of the segment before it.
     #[cold]
     fn note_after(&mut self, s: &Segment, role: Role, what: SegmentKind, last: Timestamp) {
         self.note_pause(s, role, what, last);
@@ -273,7 +273,7 @@ fn note_sender(side: &mut Side, s: &Segment) -> u8 {
         if side.ttl != (s.ttl, s.ttl) {
             side.ttl = (side.ttl.0.min(s.ttl), side.ttl.1.max(s.ttl));
         }
-        // A step back looks like a long silence here.
+        // A clock that steps back looks like a long silence here: the difference is negative.
         if s.time.0.wrapping_sub(side.last.time.0) as u64 > SILENCE.0 as u64 {
             side.record_silence(s.time, SILENCE);
         }

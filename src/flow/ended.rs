@@ -14,9 +14,9 @@ use crate::time::Timestamp;
 /// everything.
 #[derive(Clone, Copy)]
 pub enum EndedFlow<'a> {
-    /// Nothing but SYNs and SYN-ACKs.
+    /// Only SYNs and SYN-ACKs, or a RST in answer.
     HalfOpen(&'a FlowKey, &'a HalfOpen, Removal),
-    /// Short, and all as it should be.
+    /// Short and clean.
     Clean(&'a FlowKey, &'a CleanFlow, Removal),
     /// Anything else.
     Full(&'a ConnectionFacts),
@@ -26,7 +26,7 @@ pub enum EndedFlow<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Removal {
-    /// Unless its FINs, a RST or the end of the capture say why.
+    /// The way it ended, unless its FINs, a RST or the end of the capture show it.
     pub(super) ending: Option<Ending>,
     /// The latest time that was seen.
     pub(super) now: Timestamp,
@@ -57,7 +57,7 @@ impl EndedFlow<'_> {
 }
 
 impl Removal {
-    /// Until when a half-open connection that parts like this was watched; `end` is where the capture ends.
+    /// The time until which a half-open connection that leaves like this was watched; `end` is the end of the capture.
     pub fn watched(self, end: Timestamp) -> Timestamp {
         self.ending.map_or(end, |_| self.now)
     }
@@ -68,12 +68,12 @@ impl Removal {
         facts
     }
 
-    /// Writes down the end of it.
+    /// Records its end.
     pub(super) fn seal(self, facts: &mut ConnectionFacts) {
         facts.ending = self.ending.unwrap_or(match facts.closed {
             Some(_) if facts.was_reset() => Ending::Reset,
             Some(_) => Ending::Closed,
-            // Its record may outlast it.
+            // Its record may live longer than it.
             None if due(facts) < self.now => Ending::Expired,
             None => Ending::CaptureEnd,
         });

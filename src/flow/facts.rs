@@ -92,7 +92,7 @@ impl<T> BothEnds<T> {
     }
 }
 
-/// How the roles are known.
+/// How the roles became known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Roles {
@@ -100,7 +100,7 @@ pub enum Roles {
     BySyn,
     /// A SYN-ACK was seen: its sender is the server.
     BySynAck,
-    /// Neither: the lower port is taken for the server's.
+    /// Neither was seen: the end with the lower port counts as the server.
     #[default]
     Guessed,
 }
@@ -139,7 +139,7 @@ pub struct FinalAck {
     pub traits: Traits,
     /// TSval, 0 without timestamps.
     pub tsval: u32,
-    /// TSecr, 0 without timestamps: which SYN-ACK the client had received first.
+    /// TSecr, 0 without timestamps: it shows which SYN-ACK the client had received first.
     pub tsecr: u32,
     /// How many SYN-ACKs had been seen before it.
     pub syn_acks: u8,
@@ -157,7 +157,7 @@ pub struct ServerProgress {
     pub acked: u32,
     /// TSval, 0 without timestamps.
     pub tsval: u32,
-    /// TSecr, 0 without timestamps: which of the client's segments it took.
+    /// TSecr, 0 without timestamps: it shows which of the client's segments the server accepted.
     pub tsecr: u32,
     /// The kind of segment.
     pub what: SegmentKind,
@@ -177,7 +177,7 @@ pub struct UnansweredSegments {
     pub first: PacketRef,
     /// Last of them.
     pub last: PacketRef,
-    /// Largest payload among them, bytes: a path that drops only large packets shows here.
+    /// Largest payload among them, bytes: it shows a path that drops only large packets.
     pub largest: u32,
     /// Pure ACKs.
     pub acks: u16,
@@ -185,8 +185,8 @@ pub struct UnansweredSegments {
     pub last_ack: PacketRef,
     /// Highest TSval of any of them: a SYN-ACK that echoes it proves that the server's TCP read one.
     pub tsval: u32,
-    /// TSval of the first segment by which the client repeated itself: a retransmission, or its answer to a SYN-ACK
-    /// that came again. An echo of an earlier one says that the first transmission was late, not ignored.
+    /// TSval of the first segment by which the client repeated itself: a retransmission, or its answer to a repeated
+    /// SYN-ACK. If the server echoes an earlier one, the first transmission was late, not ignored.
     pub repeated_from: Option<u32>,
 }
 
@@ -240,7 +240,7 @@ pub struct PreviousIncarnation {
     pub server_next: Seq,
     /// Whether it had ended by FINs or RST.
     pub closed: bool,
-    /// Which end sent the first FIN: the holder of TIME_WAIT.
+    /// Which end sent the first FIN, and therefore holds TIME_WAIT.
     pub first_fin: Option<Role>,
     /// The client's last TSval.
     pub client_tsval: Option<u32>,
@@ -250,7 +250,7 @@ pub struct PreviousIncarnation {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Ending {
-    /// It had not: the capture ended.
+    /// It had not ended before the capture did.
     #[default]
     CaptureEnd,
     /// FINs of both sides were acknowledged.
@@ -275,7 +275,7 @@ pub struct ConnectionFacts {
     pub server: Host,
     /// How the roles are known.
     pub roles: Roles,
-    /// The first packet; names the connection.
+    /// The first packet, which identifies the connection.
     pub first: PacketRef,
     /// The last packet.
     pub last: PacketRef,
@@ -291,11 +291,11 @@ pub struct ConnectionFacts {
     pub s: Side,
     /// All SYNs of the client.
     pub syn: Transmissions,
-    /// What the first SYN offered.
+    /// The first SYN and its options.
     pub syn_offer: SynOffer,
     /// All SYN-ACKs with the server's initial sequence number.
     pub syn_ack: Transmissions,
-    /// What the first SYN-ACK offered.
+    /// The first SYN-ACK and its options.
     pub syn_ack_offer: SynOffer,
     /// Acknowledgment number of the first SYN-ACK.
     pub syn_ack_ack: Seq,
@@ -305,7 +305,7 @@ pub struct ConnectionFacts {
     pub final_ack: Option<FinalAck>,
     /// The server's first sign of having the connection.
     pub progress: Option<ServerProgress>,
-    /// What the client sent in vain before that.
+    /// The client's segments without an answer before that.
     pub unanswered: UnansweredSegments,
     /// A bare ACK in answer to the SYN.
     pub ack_to_syn: Option<Box<AckToSyn>>,
@@ -331,7 +331,7 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    /// Whether something went other than it should so far: a repetition in vain, a reset, an error.
+    /// Whether the connection has shown trouble so far: a repetition without success, a reset, an error.
     pub fn is_troubled(&self) -> bool {
         self.readmitted
             || self.syn.count > 1
@@ -388,8 +388,8 @@ impl ConnectionFacts {
             && !self.s.has_spoken()
     }
 
-    /// Whether the answer to the SYN reached the client so late that its application had closed its socket: a RST without a socket
-    /// answers the SYN-ACK. Captured at the server the SYN-ACK leaves at once, and only the RST is late.
+    /// Whether the SYN-ACK reached the client so late that its application had closed the socket: a RST without a
+    /// socket answers the SYN-ACK. In a capture at the server the SYN-ACK leaves at once, and only the RST is late.
     pub fn was_given_up(&self) -> bool {
         /// Time-outs of connect() are no shorter.
         const PATIENCE: Span = Span::millis(900);
@@ -401,7 +401,7 @@ impl ConnectionFacts {
             && self.syn.last().zip(reset).is_some_and(|(syn, reset)| syn.at < reset)
     }
 
-    /// Whether both ends are known to do without selective acknowledgments: the handshake says so.
+    /// Whether the handshake shows that both ends do without selective acknowledgments.
     pub fn lacks_sack(&self) -> bool {
         let offers = [&self.syn_offer, &self.syn_ack_offer];
         self.syn.count > 0
@@ -409,10 +409,11 @@ impl ConnectionFacts {
             && !offers.iter().all(|offer| offer.options.has(TcpOptions::SACK_PERMITTED))
     }
 
-    /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, or missed a
-    /// part of it, and the client had received an earlier SYN-ACK. It had answered that one, or its acknowledgments echo the earlier
-    /// timestamp (`tcp_send_challenge_ack` does not take over the timestamp of a repeated SYN-ACK). Without timestamps the
-    /// waits between the SYN-ACKs tell: the first wait of a timer is 1 s, the later ones are longer.
+    /// Whether the first SYN-ACK in the capture is itself a repetition. Then the capture began after the handshake or
+    /// missed a part of it, and the client had received an earlier SYN-ACK. The client had answered that one, or its
+    /// acknowledgments echo the earlier timestamp (`tcp_send_challenge_ack` does not take over the timestamp of a
+    /// repeated SYN-ACK). Without timestamps the waits between the SYN-ACKs show it: the first wait is 1 s, later ones
+    /// are longer.
     pub fn began_after_handshake(&self) -> bool {
         let Some(first) = self.syn_ack.first() else { return false };
         if self.readmitted {
@@ -446,8 +447,8 @@ impl ConnectionFacts {
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
     /// or all of them.
     pub fn unanswered_syns(&self) -> impl Iterator<Item = &Transmission> + Clone {
-        // The client's RST of a number that is not this connection's answers an ACK that came before its SYN, or was
-        // not captured.
+        // The client's RST with another connection's number answers an ACK that came before its SYN, or was not
+        // captured.
         let met_an_older_one = self.c.reset.as_deref().is_some_and(|r| {
             self.final_ack.is_none_or(|ack| r.at < ack.at) && r.seq.distance(self.c.isn).unsigned_abs() > 1
         });
@@ -461,7 +462,7 @@ impl ConnectionFacts {
         self.syn.iter().take(all).take_while(move |syn| Some(syn.at) != answered)
     }
 
-    /// Whether the client went on although the capture holds no answer to its SYN: it had one.
+    /// Whether the client went on although the capture holds no answer to its SYN: then it had an answer.
     pub fn client_continued(&self) -> bool {
         self.syn_ack.count == 0
             && self.syn.count > 0
@@ -474,13 +475,13 @@ impl ConnectionFacts {
         self.syn_ack.count == 0 && self.s.reset.as_deref().is_some_and(answers_a_syn)
     }
 
-    /// Whether the SYN-ACK took another way than the SYN: the router that the SYN came from (or went to) is not the one that the
-    /// SYN-ACK went to (or came from).
+    /// Whether the SYN and the SYN-ACK took different ways: the router on one side of the SYN is not the one on that
+    /// side of the SYN-ACK.
     pub fn returns_another_way(&self) -> bool {
         another_way(self.syn_offer.neighbours, self.syn_ack_offer.neighbours)
     }
 
-    /// When the server first sent payload: the application had accepted the connection by then.
+    /// When the server first sent payload: by then the application had accepted the connection.
     pub fn served(&self) -> Option<Timestamp> {
         self.s.first_data.map(|at| at.time)
     }
@@ -502,7 +503,7 @@ impl ConnectionFacts {
         before().last().or_else(|| self.syn.first())
     }
 
-    /// Time from the answered SYN to the first SYN-ACK: at the client a round trip, at the server next to nothing.
+    /// Time from the answered SYN to the first SYN-ACK: at the client a round trip, at the server nearly nothing.
     pub fn syn_to_syn_ack(&self) -> Option<Span> {
         Some(self.syn_ack.first()?.at.time - self.answered_syn()?.at.time)
     }

@@ -7,9 +7,9 @@
 //! * [`tracker`]: finds the connection of a segment, and removes ended connections; `store`: where their records lie.
 //! * [`outcome`]: how a connection ended, in a word.
 //! * [`ended`]: a connection that has ended or was evicted, in the form in which it was stored.
-//! * [`peer`]: small events by which causes show that span connections.
+//! * [`peer`]: events between two hosts, for causes that span several connections.
 
-// Whatever a packet says must not be able to end the program.
+// No packet content may be able to end the program.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod compact;

@@ -1,6 +1,6 @@
-//! How a connection ended, as far as the capture shows: one of a few words for each, computed here and nowhere else.
+//! How a connection ended, as far as the capture shows: one of a few outcomes, computed only here.
 //!
-//! It says how the connection ended, not why: that is for the detectors.
+//! It says how the connection ended, not why: the detectors find the cause.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side};
 use crate::time::{Span, Timestamp};
 
-/// A SYN or SYN-ACK that is not repeated within this time is not going to be: the timer starts at 1 s, or at 3 s on old
+/// A SYN or SYN-ACK that was not repeated within this time will not be: the timer starts at 1 s, or at 3 s on old
 /// kernels (`TCP_TIMEOUT_INIT`).
 pub const FIRST_TIMER: Span = Span::millis(3_300);
-/// Repetitions from which on an outage is more than one lost packet.
+/// From this many repetitions on, an outage is more than one lost packet.
 pub const REPEATED: u16 = 3;
-/// How long it lasts at least.
+/// The shortest time that an outage lasts.
 pub const LASTED: Span = Span::secs(1);
 /// The same where only one end was captured.
 const STALLED_ALONE: Span = Span::secs(2);
@@ -27,7 +27,7 @@ pub const CLOSED_WINDOW: Span = Span::secs(5);
 pub enum Outcome {
     /// Both FINs were acknowledged.
     Closed,
-    /// A RST ended it when nothing was left to be said.
+    /// A RST ended it after all data was acknowledged and answered.
     ClosedByReset,
     /// It goes on.
     Open,
@@ -41,11 +41,11 @@ pub enum Outcome {
     Unanswered,
     /// The SYN was answered, and the handshake never completed.
     NeverCompleted,
-    /// What one end sends is repeated and not acknowledged, or not taken.
+    /// One end's data is repeated and not acknowledged, or the peer's window is closed.
     Stalled,
-    /// The client reset it before it was done.
+    /// The client reset it before all data was answered.
     ResetByClient,
-    /// The server reset it before it was done.
+    /// The server reset it before all data was answered.
     ResetByServer,
     /// A RST came that the end in whose name it came had not sent.
     ResetByBox,
@@ -109,7 +109,7 @@ impl Outcome {
             return Outcome::CutOff;
         }
         let until = until.max(f.last.time);
-        // Where the final ACK is not in the capture, the client's FIN or payload of the server says that there was one.
+        // If the final ACK is not in the capture, the client's FIN or the server's payload shows that there was one.
         let fast_open = f.syn_offer.payload > 0;
         let went_on = f.client_continued() || f.c.fin.is_some() || f.s.has_spoken() && !fast_open;
         if f.syn.count > 0 && f.final_ack.is_none() && !f.odd_handshake && !went_on {
@@ -121,7 +121,7 @@ impl Outcome {
         if let Some((role, reset)) = first_reset(f) {
             return Outcome::of_reset(f, role, reset);
         }
-        // A SYN-ACK whose client is not in the capture, or one direction alone.
+        // A SYN-ACK without any packet of the client: only one direction was captured.
         if !f.both_seen() {
             return if stalled_alone(f).is_some() { Outcome::Stalled } else { Outcome::CutOff };
         }
@@ -134,7 +134,7 @@ impl Outcome {
         Outcome::Open
     }
 
-    /// The outcome of a connection of which nothing but SYNs and their answers was seen, watched until `until`.
+    /// The outcome of a connection that has only SYNs and their answers, watched until `until`.
     pub fn of_half_open(half_open: &HalfOpen, until: Timestamp) -> Outcome {
         if half_open.is_refused() {
             let is_join = half_open.syn_offer().options.has(TcpOptions::MPTCP_SUBFLOW);
@@ -156,7 +156,8 @@ impl Outcome {
         {
             return Outcome::Refused;
         }
-        // A half-open scan: the client wanted no more than the answer. One that asks again was given a wrong one.
+        // A half-open scan: the client wanted only the answer. A client that repeats its SYN after a RST got a wrong
+        // answer.
         if f.syn_ack.count > 0 && f.c.resets > 0 && f.syn.count == 1 {
             return Outcome::ClosedByReset;
         }
@@ -187,7 +188,7 @@ impl Outcome {
             Role::Client => Outcome::ResetByClient,
             Role::Server => Outcome::ResetByServer,
         };
-        // What the client asked last, and what the server answered.
+        // Whether the server has answered the client's last data.
         let answered = match (f.c.last_data, f.s.last_data) {
             (None, _) => true,
             (Some(asked), Some(answer)) => answer > asked,
@@ -197,7 +198,7 @@ impl Outcome {
         let closed_before = own.fin.is_some_and(|fin| fin < reset.at);
         let refused = peer.has_outstanding() && is_new_to(own, peer);
         let done = match role {
-            // A client that closes, or hangs up, does so because it wants to, unless it waits for an answer.
+            // A client that closes or resets does so on purpose, unless it waits for an answer.
             Role::Client => closed_before || !unserved,
             Role::Server if f.final_ack.is_some() && f.s.last_data.is_none() && own.fin.is_none() => false,
             Role::Server => answered && !refused && !own.has_outstanding(),
@@ -212,12 +213,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Whether what `peer` has sent last was new to an end that had said its last word before.
+/// Whether the last payload of `peer` came after an end had sent its own last payload.
 fn is_new_to(own: &Side, peer: &Side) -> bool {
     peer.last_data.is_some_and(|asked| own.last_data.is_none_or(|answer| answer < asked))
 }
 
-/// The first RST of either end, if there is any; not one of the client before it completed the handshake, which is about an
+/// The first RST of either end. A RST of the client before the handshake was complete does not count: it is about an
 /// older connection of the same four-tuple.
 pub fn first_reset(f: &ConnectionFacts) -> Option<(Role, &Reset)> {
     let of_client = f.c.reset.as_deref().filter(|reset| f.final_ack.is_none_or(|ack| reset.at > ack.at));
@@ -229,9 +230,9 @@ pub fn first_reset(f: &ConnectionFacts) -> Option<(Role, &Reset)> {
     }
 }
 
-/// Who repeats its data in vain where the capture holds nothing of the other end: whether that answers is not known, but no answer
-/// reaches the one that repeats. Its last segments are repetitions. Where the handshake was captured of one direction only, that
-/// direction alone is in the capture, and the other may say something else.
+/// The end whose data is repeated without success where the capture holds nothing of the other end. Whether that end
+/// answers is not known, but no answer arrives. The last segments are repetitions. If even the handshake was captured
+/// in one direction only, the outcome is unknown.
 pub fn stalled_alone(f: &ConnectionFacts) -> Option<Role> {
     Role::BOTH.into_iter().find(|&role| {
         let side = f.side(role);
@@ -247,7 +248,7 @@ pub fn stalled_alone(f: &ConnectionFacts) -> Option<Role> {
     })
 }
 
-/// Whether what `role` has sent is repeated in vain, or cannot be sent because the peer's window is closed.
+/// Whether the data of `role` is repeated without success, or cannot be sent because the peer's window is closed.
 fn is_stalled(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
     let (own, peer) = (f.side(role), f.side(role.peer()));
     let repeated =
@@ -263,17 +264,17 @@ fn is_stalled(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
     repeated || not_heard && own.last_data.is_some() && own.has_outstanding() || window_closed
 }
 
-/// Whether the SYN-ACK comes again and again although the client has completed the handshake.
+/// Whether the SYN-ACK is repeated although the client has completed the handshake.
 fn handshake_hangs(f: &ConnectionFacts) -> bool {
     f.roles != Roles::Guessed
         && f.progress.is_none()
         && f.final_ack.is_some_and(|ack| f.syn_ack.count >= u32::from(ack.syn_acks) + 2)
 }
 
-/// Whether a RST has a TTL that the end in whose name it came had not used before, or that end went on sending.
+/// Whether a RST has a TTL that its apparent sender had not used before, or that end went on sending.
 ///
-/// Linux sends all segments of a connection with the same TTL, a RST for which it has no socket too. That it went on proves nothing
-/// where the handshake is not in the capture: the RST may be about an older connection.
+/// Linux sends all segments of a connection with the same TTL, even a RST without a socket. That the end went on proves
+/// nothing where the handshake is not in the capture: the RST may be about an older connection.
 pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
     let from_the_start =
         f.syn.count > 0 && f.other_isns == 0 && f.final_ack.is_some_and(|ack| ack.at < reset.at);
@@ -283,10 +284,10 @@ pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
     has_foreign_ttl(f, reset) || from_the_start && went_on
 }
 
-/// A FIN that follows a RST so soon was sent before it, and overtaken on a path that changes the order of packets.
+/// A FIN that follows a RST this soon was sent before it, and was overtaken on the path.
 const OVERTAKEN: Span = Span::secs(1);
 
-/// Whether a RST without a socket has overtaken the FIN after which its sender had none.
+/// Whether a RST without a socket has overtaken its sender's FIN.
 pub fn has_overtaken_fin(own: &Side, reset: &Reset) -> bool {
     reset.is_bare() && own.fin.is_some_and(|fin| fin >= reset.at && fin.time - reset.at.time < OVERTAKEN)
 }
@@ -299,9 +300,9 @@ pub fn has_foreign_ttl(f: &ConnectionFacts, reset: &Reset) -> bool {
 }
 
 impl Reset {
-    /// Whether it has all that a socket's own RST has, and the route has become a little longer or shorter.
+    /// Whether the RST looks like a socket's own, and the route has become a little longer or shorter.
     fn is_of_a_socket_on_another_route(&self) -> bool {
-        /// Hops by which a route changes.
+        /// A route may change by this many hops.
         const HOPS: u8 = 3;
         let (least, most) = self.before.ttl;
         let is_near = self.ttl.abs_diff(least).min(self.ttl.abs_diff(most)) <= HOPS;
@@ -311,7 +312,7 @@ impl Reset {
         is_near && goes_on && is_active && (self.options.has(TcpOptions::TIMESTAMPS) || is_next)
     }
 
-    /// Whether its TTL is new: the end in whose name it came had not used it before.
+    /// Whether its TTL is new: its apparent sender had not used it before.
     pub fn has_other_ttl(&self) -> bool {
         let (least, most) = self.before.ttl;
         self.before.segments > 0 && (self.ttl < least || self.ttl > most)
@@ -339,12 +340,12 @@ impl Outcomes {
         }
     }
 
-    /// Those of another part of the connections.
+    /// Adds the counts of another part of the connections.
     pub fn add(&mut self, other: &Outcomes) {
         self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all = all.saturating_add(more));
     }
 
-    /// Takes off `outcome`s that were counted more than once.
+    /// Subtracts `outcome`s that were counted more than once.
     pub fn remove(&mut self, outcome: Outcome, n: u64) {
         if let Some(counted) = self.0.get_mut(outcome as usize) {
             *counted = counted.saturating_sub(n);
@@ -361,8 +362,8 @@ impl Outcomes {
         }
     }
 
-    /// Those of another capture that holds `matched` of these connections too: each of them counts once. Where the two disagree the
-    /// one that failed counts.
+    /// Adds the counts of another capture that holds `matched` of these connections too: each of them counts once. If
+    /// the two disagree, the one that failed counts.
     pub fn join(&mut self, other: &Outcomes, matched: u64) {
         let mut left = matched;
         let mut agreed = [0; Outcome::COUNT];
@@ -373,7 +374,8 @@ impl Outcomes {
             left = left.saturating_sub(*agreed);
             *apart = own.saturating_sub(*agreed).saturating_add(other.saturating_sub(*agreed));
         }
-        // A connection on which the two disagree is counted twice. The outcome that is no failure comes first, and goes.
+        // A connection on which the two disagree is counted twice. Outcomes that are no failure come first, and are
+        // subtracted.
         for (one, agreed) in apart.iter_mut().zip(agreed) {
             let some = left.min(*one);
             left = left.saturating_sub(some);

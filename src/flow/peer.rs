@@ -1,5 +1,5 @@
-//! Small events by which causes show that span connections: what a server with `tcp_tw_recycle` remembers of a host,
-//! and the SYNs that it would hold against that memory.
+//! Events between two hosts, for causes that span connections: what a server with `tcp_tw_recycle` remembers of a host,
+//! and the SYNs that it would drop for that.
 
 use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::PacketRef;
@@ -29,8 +29,8 @@ pub struct PeerEvent {
 pub enum PeerEventKind {
     /// A SYN reached the capture point.
     Syn {
-        /// The four-tuple was used before and ended with FINs less than a minute ago: it may be in TIME_WAIT, which is
-        /// looked at first (`tcp_timewait_state_process`).
+        /// The four-tuple was used before and ended with FINs less than a minute ago: the server may still have it in
+        /// TIME_WAIT, which it looks at first (`tcp_timewait_state_process`).
         in_time_wait: bool,
     },
     /// The client acknowledged the FIN of a server that closed first, or sent its own FIN after that: at this moment

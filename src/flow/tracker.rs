@@ -3,9 +3,9 @@
 //! One [`Tracker`] per shard. Time is capture time only: an expired connection is gone for every later segment, even if
 //! its memory is not freed yet. So results do not depend on when that happens.
 //!
-//! A connection has a full record only while something about it is out of the ordinary. Before the handshake is
-//! complete it is a [`HalfOpen`], while it goes as it should a [`CleanFlow`], and after its end a `TimeWaitEntry`. All
-//! of them are small, so that open connections fit in the cache (measured in `docs/performance.md`).
+//! A connection has a full record only while something about it is unusual. Before the handshake is complete it is a
+//! [`HalfOpen`], as long as it is clean a [`CleanFlow`], and after its end a `TimeWaitEntry`. All of them are small, so
+//! that open connections fit in the cache (measured in `docs/performance.md`).
 
 use std::collections::VecDeque;
 
@@ -33,12 +33,13 @@ use pressure::EvictedMatch;
 pub(super) use waits::due;
 use waits::{CheckQueues, OVER, ScheduledCheck, WaitKind, is_within_shortest_wait};
 
-/// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
+/// With fewer connections than this, their records stay in a core's own cache (L2) while segments of the shard are
+/// processed.
 const MANY: usize = 4_096;
 /// How many segments are looked up together.
 pub const TOGETHER: usize = 16;
 
-/// The least room: for two pieces of heads and of each form of body.
+/// The smallest memory limit: room for two pieces of heads and of each form of body.
 const LEAST: usize = 10 * PIECE;
 
 /// A queue with room for this many checks is not worth shrinking.
@@ -50,7 +51,7 @@ const FINGERPRINTS: usize = 3;
 /// What a full record allocates beyond itself, bytes, about.
 const FULL_MORE: usize = 256;
 
-/// Who gets the connections that end.
+/// The function that receives connections that have ended.
 type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
 
 /// The connections of one shard.
@@ -64,7 +65,7 @@ pub struct Tracker {
     spare: FreeList,
     /// Bytes that half-open connections take beyond their records.
     more_bytes: usize,
-    /// The most connections held at once; beyond it the one that is due first goes.
+    /// The most connections held at once; beyond it, the one that is due first is evicted.
     limit: usize,
     /// The same in bytes.
     most_bytes: usize,
@@ -81,12 +82,12 @@ pub struct Tracker {
     evicted_flows: EvictedFlows,
     pressed_since: Timestamp,
     thinned: Timestamp,
-    /// Connections of a lower priority are not followed.
+    /// Connections of a lower priority are only counted.
     floor: u32,
     went_on: EvictedActivity,
-    /// See [`Tracker::repeated`]: of those before [`Tracker::finish_into`].
+    /// See [`Tracker::repeated`]: the number before [`Tracker::finish_into`].
     repeated: u64,
-    /// Evicted connections that later segments showed to be in trouble: they are followed again.
+    /// Evicted connections that are tracked again, since later segments showed that they are in trouble.
     readmitted: u64,
     late: u64,
     /// Every connection has a full record from its first segment on: for comparison.
@@ -128,19 +129,19 @@ impl Tracker {
         }
     }
 
-    /// A tracker that takes about `bytes` at most for connections that are open, half open or just over; or what a few
-    /// hundred take, if that is more.
+    /// A tracker that takes about `bytes` at most for connections that are open, half open or recently ended. It takes
+    /// at least as much as a few hundred need.
     pub fn within(bytes: usize) -> Tracker {
         let most_bytes = bytes.max(LEAST);
         let evicted_flows = EvictedFlows::within((most_bytes / 10).saturating_mul(FINGERPRINTS));
         Tracker { most_bytes, evicted_flows, ..Tracker::new(usize::MAX) }
     }
 
-    /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
+    /// Processes segments, in capture order, at most [`TOGETHER`] at once; `gone` receives the connections as they end.
     ///
-    /// What a segment needs is rarely in the cache when millions of connections are open. Looking up the next few
-    /// first lets the processor fetch for all of them at once: first places in the index, then heads, then bodies,
-    /// so that none of these steps has to guess what the one before will find.
+    /// When millions of connections are open, the data that a segment needs is rarely in the cache. Looking up the next
+    /// few first lets the processor fetch for all of them at once. Places in the index come first, then heads, then
+    /// bodies, so that no step has to guess the result of the one before.
     pub fn segments<'s>(
         &mut self,
         mut pieces: impl Iterator<Item = &'s [Segment]>,
@@ -149,7 +150,7 @@ impl Tracker {
         if self.heads.held < MANY {
             return pieces.flatten().for_each(|s| self.take_in(s, &mut gone));
         }
-        // The last three pieces read; for the first two of them the places in the index, guessed.
+        // The last three pieces read; for the first two, the guessed places in the index.
         let mut latest: [&[Segment]; 3] = [&[]; 3];
         let mut guesses = [[At::NONE; TOGETHER]; 2];
         let mut to_come = latest.len();
@@ -332,8 +333,8 @@ impl Tracker {
         self.late = self.late.saturating_add(1);
     }
 
-    /// A segment of a connection that was due before; without an `ending` that was closed or reset before. A connection
-    /// that has ended keeps its four-tuple longer than its record.
+    /// A segment of a connection that was due before; `ending` is `None` if that connection was closed or reset before.
+    /// A connection that has ended keeps its four-tuple longer than its record.
     fn overdue(&mut self, at: At, ending: Option<Ending>, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         if ending.is_none() {
             self.release(at, sink);
@@ -342,7 +343,7 @@ impl Tracker {
         self.restart(at, ending, from, s, None, sink);
     }
 
-    /// Lets go of a record, and begins another one of the same four-tuple.
+    /// Drops a record, and begins another one of the same four-tuple.
     fn restart(
         &mut self,
         at: At,
@@ -357,18 +358,18 @@ impl Tracker {
         self.start(tag, key, from, s, previous, sink);
     }
 
-    /// Lets go of every connection: the stream has ended.
+    /// Ends every connection: the stream is over.
     pub fn finish(&mut self) {
         let mut all = std::mem::take(&mut self.finished);
         self.finish_into(|gone| all.push(gone.facts().into_owned()));
         self.finished = all;
     }
 
-    /// Lets go of every connection and hands it to `take`: the stream has ended.
+    /// Ends every connection and hands it to `take`: the stream is over.
     pub fn finish_into(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
         let removal = Removal { ending: None, now: self.now };
         self.finished.drain(..).for_each(|facts| take(EndedFlow::Full(&facts)));
-        // Tables that are not needed any more go at once: the facts of the last connections want room.
+        // Tables that are no longer needed are freed at once: the facts of the last connections need the memory.
         (self.index, self.checks, self.over) = Default::default();
         let heads = &self.heads;
         for piece in self.half_open.drain() {
@@ -390,33 +391,33 @@ impl Tracker {
         *self = Tracker { repeated, went_on, now, ..kept };
     }
 
-    /// Moves out the facts of the connections that are over, in no particular order.
+    /// Moves out the facts of the connections that have ended, in no particular order.
     #[inline]
     pub fn drain_finished(&mut self) -> std::vec::Drain<'_, ConnectionFacts> {
         self.finished.drain(..)
     }
 
-    /// The events that nobody has taken out yet, in capture order.
+    /// The events that were not moved out yet, in capture order.
     pub fn events(&mut self) -> &mut Vec<PeerEvent> {
         &mut self.events
     }
 
-    /// Connections held now, those included that are over and keep their four-tuple.
+    /// Connections held now, including those that have ended and keep their four-tuple.
     pub fn live(&self) -> usize {
         self.heads.held
     }
 
-    /// Segments that came after their connection was over and its facts were handed out: no news.
+    /// Segments that came after their connection had ended and its facts were handed out: they change nothing.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Connections given up before their time because there were too many.
+    /// Connections evicted early because there were too many.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// A new connection where there was none. ICMP errors about connections that are not known start none.
+    /// Begins a new connection. ICMP errors about unknown connections begin none.
     fn start(
         &mut self,
         tag: u32,
@@ -460,7 +461,7 @@ impl Tracker {
 
     /// Bytes of the room that there is, taken or vacant.
     fn bytes(&self) -> usize {
-        // Allocations together have fewer bytes than there are addresses.
+        // Allocations together cannot exceed the address space.
         let checks: usize = self.checks.0.iter().map(VecDeque::capacity).sum();
         [
             self.index.bytes(),
@@ -477,7 +478,7 @@ impl Tracker {
         .sum()
     }
 
-    /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
+    /// Gives back vacant memory, some of it at a time; `false` if there is too little of it in any one place.
     fn shrink_storage(&mut self) -> bool {
         let heads = &mut self.heads;
         let mut moved = |form, at, place| heads.get_mut(at).body = RecordRef::new(form, place);
@@ -509,7 +510,7 @@ impl Tracker {
         }
     }
 
-    /// Gives a connection that has no record, or none any more, a full one. Returns its place.
+    /// Gives a connection that has no full record one. Returns its place.
     fn fill(&mut self, at: At, connection: Connection) -> u32 {
         let closed = connection.facts.closed.is_some().then(|| WaitKind::of(&connection.facts));
         let place = self.full.insert(at, connection);
@@ -552,12 +553,12 @@ impl Tracker {
         let body = RecordRef::new(Form::TimeWait, self.over.insert(at, over));
         let head = self.heads.get_mut(at);
         head.body = body;
-        // Its checks so far are of a connection that is no more.
+        // Its checks so far are for a connection that no longer exists.
         head.generation = head.generation.wrapping_add(1);
         self.check(at, WaitKind::Expiry);
     }
 
-    /// Lets go of a record and of its four-tuple.
+    /// Drops a record and its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
         let removal = Removal { ending, now: self.now };
         let (key, SlotHead { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
@@ -585,7 +586,7 @@ impl Tracker {
         self.heads.remove(at);
     }
 
-    /// Connections held that are not over.
+    /// Connections held that have not ended.
     fn followed(&self) -> usize {
         self.half_open.held.saturating_add(self.clean.held).saturating_add(self.full.held)
     }
@@ -593,7 +594,7 @@ impl Tracker {
     /// The connection of a segment's four-tuple, and which way the segment goes.
     #[inline(always)]
     fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
-        // Nearly always right; then no branch is hard to foretell.
+        // The guess is nearly always right, so the branch is well predicted.
         match self.index.guess(tag) {
             At::NONE if self.index.is_missing(tag) => return None,
             guess => self.heads.direction_of(guess, s).map(|from| (guess, from)),
@@ -627,9 +628,9 @@ fn record_segment(
     (!was_closed && connection.facts.closed.is_some()).then(|| WaitKind::of(&connection.facts))
 }
 
-/// For callers that look at connections while they go on.
+/// For callers that look at connections before they end.
 impl Tracker {
-    /// No segment comes before `now` any more: hands expired connections to `gone`.
+    /// No further segment comes before `now`: hands expired connections to `gone`.
     pub fn advance(&mut self, now: Timestamp, mut gone: impl FnMut(EndedFlow<'_>)) {
         if now > self.now {
             self.now = now;
@@ -642,7 +643,7 @@ impl Tracker {
         (self.bytes(), self.most_bytes)
     }
 
-    /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
+    /// Calls `take` for every connection that is held, as [`Tracker::finish_into`] would if the stream ended here.
     pub fn visit_open(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
         let removal = Removal { ending: None, now: self.now };
         for (at, h) in self.half_open.iter() {

@@ -4,11 +4,11 @@ use crate::decode::segment::Address;
 use crate::flow::facts::SynOffer;
 use crate::time::Span;
 
-/// A four-tuple that was used no longer ago than this is used again: boxes on the path remember ended connections for
-/// up to 240 s.
+/// A four-tuple that was in use no longer ago than this counts as used again: boxes on the path remember ended
+/// connections for up to 240 s.
 pub const REUSED_WITHIN: Span = Span::secs(240);
 
-/// Values of one header field that are told apart; of more, the field says nothing.
+/// Up to this many values of a header field are told apart. With more of them, the field shows nothing.
 const VALUES: usize = 6;
 
 /// The SYNs that were answered.
@@ -48,11 +48,11 @@ pub struct DistinctValues<T> {
 }
 
 impl<T: Copy + Ord + Default> DistinctValues<T> {
-    /// One more value. Kept in order, so that nothing depends on who came first.
+    /// Adds a value. The values are kept in order, so that the result does not depend on the order of arrival.
     #[inline]
     pub fn record(&mut self, value: T) {
         let n = usize::from(self.count);
-        // Most listeners see one value.
+        // Most listeners see one value only.
         if n > 0 && self.values[0] == value || self.more || self.values[..n].contains(&value) {
             return;
         }
@@ -84,7 +84,7 @@ impl<T: Copy + Ord + Default> DistinctValues<T> {
 }
 
 impl AcceptedSyns {
-    /// A SYN of `client` that was answered; `again_after` is how long ago its four-tuple was last used.
+    /// Records a SYN of `client` that was answered; `again_after` is the time since its four-tuple was last used.
     pub fn record(
         &mut self,
         client: (Address, u16),

@@ -17,17 +17,17 @@ use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::tw_recycle::SynFate;
 use crate::time::{Span, Timestamp};
 
-/// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
-/// listener does not defer: with `TCP_DEFER_ACCEPT` the SYN-ACK comes again after 1 s at the latest for its shortest
-/// setting (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`), later for longer ones.
+/// A client that was silent this long after its final ACK and got no further SYN-ACK shows that the listener does not
+/// defer. With `TCP_DEFER_ACCEPT` at its shortest setting the SYN-ACK comes again after 1 s at the latest, with longer
+/// settings later (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`).
 const PATIENCE: Span = Span::millis(1_700);
 
 /// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
 /// second try that the capture has missed.
 pub const SECOND_TRY: Span = Span::secs(1);
 
-/// How far from the end of the connection in TIME_WAIT the next one on its port begins (`tcp_twsk_unique`: SND.NXT plus
-/// 65535 plus 2).
+/// On a port in TIME_WAIT, the next connection's initial sequence number begins this far after the end of the old one
+/// (`tcp_twsk_unique`: SND.NXT plus 65535 plus 2).
 const BEYOND_TIME_WAIT: u32 = 65_537;
 
 /// A connection that has ended, as far as histories are concerned.
@@ -45,7 +45,7 @@ pub struct EndedSummary<'a> {
     pub quality: CaptureQuality,
     /// The first SYN, if that was captured.
     pub syn: Option<SynSummary>,
-    /// What its SYNs drew, if they were captured: evidence for or against `tcp_tw_recycle`.
+    /// The answers to its SYNs, if these were captured: evidence for or against `tcp_tw_recycle`.
     pub syn_fate: Option<SynFate>,
     /// When its SYN-ACKs were sent.
     pub syn_acks: SynAckTimes<'a>,
@@ -55,19 +55,19 @@ pub struct EndedSummary<'a> {
     pub final_ack: Option<Timestamp>,
     /// The server's first sign of having the connection.
     pub served: Option<Served>,
-    /// When else the server was heard, as far as that is recorded.
+    /// At what other times the server was heard, as far as that is recorded.
     pub heard: [Option<Timestamp>; 4],
     /// The longest pause after which both ends went on.
     pub survived: Span,
-    /// How it shows that its listener does not use `TCP_DEFER_ACCEPT`, if it does.
+    /// The sign, if there is one, that its listener does not use `TCP_DEFER_ACCEPT`.
     pub no_deferral: Option<NoDeferAccept>,
     /// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
     pub full_offer: bool,
-    /// When the server closed it before it had sent any payload.
+    /// When the server closed it, if that was before the server sent any payload.
     pub closed_unserved: Option<Timestamp>,
     /// The FINs, if both ends sent one.
     pub fins: Option<Fins>,
-    /// What the handshake says of the capture point.
+    /// Its handshake, as evidence for the capture point.
     pub sample: Option<HandshakeSample>,
     /// The SYN-ACK, and how far it lags the clock of the server, if it does.
     pub syn_ack_lag: Option<(PacketRef, i64)>,
@@ -78,7 +78,7 @@ pub struct EndedSummary<'a> {
 pub struct SynSummary {
     /// When it was sent.
     pub at: Timestamp,
-    /// A SYN-ACK answered it, before a second try was due.
+    /// Whether a SYN-ACK answered it before a second try was due.
     pub answered_in_time: bool,
     /// A RST answered it.
     pub refused: bool,
@@ -104,7 +104,7 @@ pub struct Served {
     pub at: Timestamp,
     /// TTL of the client's SYN.
     pub ttl: u8,
-    /// Whether the SYN-ACK took another way than the SYN.
+    /// Whether the SYN-ACK and the SYN took different ways.
     pub another_way: bool,
 }
 
@@ -115,11 +115,11 @@ pub struct Fins {
     pub client: PacketRef,
     /// The server's.
     pub server: PacketRef,
-    /// Where the client had its port from.
+    /// How the client came by its port.
     pub port: PortUse,
 }
 
-/// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
+/// The sign by which a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoDeferAccept {
     /// It was served although the client had sent nothing.
@@ -150,7 +150,7 @@ impl SynAckTimes<'_> {
 }
 
 impl EndedSummary<'_> {
-    /// A connection of which everything is known, watched until `until`.
+    /// A connection with all its facts, watched until `until`.
     pub fn of(f: &ConnectionFacts, until: Timestamp) -> EndedSummary<'_> {
         let unclosed = f.closed.is_none();
         let last = (f.s.segments > f.syn_ack.count).then_some(f.s.last);
@@ -301,7 +301,7 @@ impl SynSummary {
 
 impl Fins {
     fn of(f: &ConnectionFacts) -> Option<Fins> {
-        // `secure_tcp_seq` does not come near it by chance: `tcp_twsk_unique` sets the next connection apart by so much.
+        // `secure_tcp_seq` does not come near it by chance: `tcp_twsk_unique` keeps the next connection this far away.
         let recycled = f.previous.as_ref().is_some_and(|previous| {
             f.syn.count > 0 && f.c.isn == previous.client_next.advance(BEYOND_TIME_WAIT)
         });
@@ -327,7 +327,7 @@ impl NoDeferAccept {
         {
             return Some(NoDeferAccept::Served);
         }
-        // A client that is not answered may have sent to a server that had died.
+        // A client that gets no answer may have sent to a server that had died.
         if spoke.is_some() && f.progress.is_none() {
             return None;
         }
@@ -353,7 +353,7 @@ fn syn_fate(f: &ConnectionFacts) -> SynFate {
 }
 
 fn sample(f: &ConnectionFacts) -> Option<HandshakeSample> {
-    // SYN-ACKs that come again after the final ACK say nothing of the path.
+    // SYN-ACKs that come again after the final ACK show nothing about the path.
     let (ack, 1) = (f.final_ack?, f.syn.count) else { return None };
     let (syn_to_syn_ack, syn_ack_to_ack) = (f.syn_to_syn_ack()?, f.syn_ack_to_ack()?);
     // The capture changed their order.

@@ -11,7 +11,7 @@ pub const MOST: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSample {
-    /// When: samples are kept in order of time.
+    /// When it began: samples are kept in order of time.
     pub at: PacketRef,
     /// From SYN to SYN-ACK.
     pub syn_to_syn_ack: Span,
@@ -27,12 +27,12 @@ pub struct HandshakeSample {
     pub server_traits: Traits,
 }
 
-/// The first handshakes of one server that one triage has seen: those that began first, whichever are over first.
+/// The first handshakes of one server that one triage has seen: those that began first, in whatever order they ended.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSamples {
     kept: Vec<HandshakeSample>,
-    /// There are as many as are wanted that began at this or before.
+    /// Enough samples began at this time or before.
     until: Option<PacketRef>,
 }
 
@@ -61,7 +61,7 @@ impl HandshakeSamples {
         }
     }
 
-    /// Moves out the samples. Which further ones are wanted does not change by it.
+    /// Moves out the samples. This does not change which further ones are wanted.
     pub fn drain(&mut self) -> Vec<HandshakeSample> {
         self.cut();
         std::mem::take(&mut self.kept)
@@ -74,12 +74,12 @@ impl From<Vec<HandshakeSample>> for HandshakeSamples {
     }
 }
 
-/// Adds some to others of the same server: the earliest stay.
+/// Adds samples of the same server; the earliest stay.
 pub fn merge(all: &mut Vec<HandshakeSample>, some: Vec<HandshakeSample>) {
     merge_within(all, some, MOST);
 }
 
-/// The same with at most `most`.
+/// The same, with at most `most` samples.
 pub fn merge_within(all: &mut Vec<HandshakeSample>, mut some: Vec<HandshakeSample>, most: usize) {
     all.append(&mut some);
     all.sort_unstable_by_key(|sample| sample.at);

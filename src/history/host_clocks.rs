@@ -1,7 +1,6 @@
-//! Readings of hosts' timestamp clocks, and of their keepalive timers: what a connection says of the hosts at its ends,
-//! beside its outcome.
+//! Readings of hosts' timestamp clocks and keepalive timers, taken from connections.
 //!
-//! A few hundred per shard are kept, of whatever connections come first: they tell settings, not findings.
+//! A few hundred are kept per shard, from the first connections: they serve to infer settings, not findings.
 
 use crate::decode::segment::{TcpOptions, Traits};
 use crate::flow::compact::clean::CleanFlow;
@@ -65,8 +64,8 @@ impl ClockReading {
             Role::Client => f.syn.first()?,
             Role::Server => f.syn_ack.first()?,
         };
-        // A RST by a host without the socket, or a segment that was cut, has no timestamp: then the last one is older than
-        // the last segment.
+        // A RST by a host without the socket, or a segment that was cut, has no timestamp. So the last timestamp may be
+        // older than the last segment.
         let stamped = f.timestamps() && side.resets == 0 && !side.traits.has(Traits::OPTIONS_CUT);
         let last = (side.last.time, side.tsval?);
         (stamped && last.0 > sent.at.time && !f.odd_handshake && f.other_isns == 0)
@@ -115,7 +114,7 @@ impl KeepaliveProbes {
     }
 }
 
-/// From this length on a connection tells the pace of a clock: 200 ticks of the slowest.
+/// From this duration on a connection shows the rate of a clock: 200 ticks of the slowest.
 pub const LONG: Span = Span::secs(2);
 
 /// The readings.
@@ -131,8 +130,8 @@ pub struct ClockReadings {
 }
 
 impl ClockReadings {
-    /// How many of each sort are kept per shard: some thousands in all, of which a host needs a handful. To sort more costs
-    /// a small capture more than all of its detectors.
+    /// How many of each sort are kept per shard. All shards keep some thousands, and a handful per host is needed.
+    /// Sorting more would cost a small capture more than all of its detectors.
     pub const KEPT: usize = 24;
 
     /// Reads the clocks of a connection that has ended.
@@ -149,8 +148,7 @@ impl ClockReadings {
         }
     }
 
-    /// Whether something can be read on a connection of which nothing but SYNs and SYN-ACKs were seen: on SYN-ACKs that
-    /// lie apart.
+    /// Whether SYN-ACKs that lie apart show something on a connection that has only SYNs and SYN-ACKs.
     #[inline]
     pub fn want_half_open(&self, h: &HalfOpen) -> bool {
         h.syn_acks() > 1 && self.want(h.syn_options(), h.syn_ack_options().0, h.last().time - h.first().time)

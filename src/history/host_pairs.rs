@@ -1,5 +1,4 @@
-//! Something for each host pair, of which there may be very many: what two IPv4 addresses name takes a key of 8 bytes
-//! instead of 32.
+//! A map by host pair. There may be very many pairs, so a pair of IPv4 addresses takes a key of 8 bytes instead of 32.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,7 +9,7 @@ use crate::flow::key::{FoldHasher, Map};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HostPair {
-    /// The client's address as the server sees it.
+    /// The client's address, as the server sees it.
     pub client: Address,
     /// The server's address.
     pub server: Address,
@@ -55,7 +54,7 @@ impl<V> HostPairMap<V> {
         self.v4.len() + self.others.len()
     }
 
-    /// What there is for this pair.
+    /// The value for this pair.
     #[inline]
     pub fn get(&self, pair: HostPair) -> Option<&V> {
         match pair.as_v4() {
@@ -64,7 +63,7 @@ impl<V> HostPairMap<V> {
         }
     }
 
-    /// What there is for this pair, `new` if there was nothing.
+    /// The value for this pair; `new` makes it if there is none.
     #[inline]
     pub fn get_or_insert(&mut self, pair: HostPair, new: V) -> &mut V {
         match pair.as_v4() {
@@ -73,7 +72,7 @@ impl<V> HostPairMap<V> {
         }
     }
 
-    /// Takes over all of `other`, which has other pairs.
+    /// Takes over all of `other`, which has different pairs.
     #[cfg(feature = "fleet")]
     pub fn extend(&mut self, other: HostPairMap<V>) {
         self.v4.extend(other.v4);

@@ -26,7 +26,7 @@ pub struct HalfOpenRequest {
     pub look: SynFingerprint,
 }
 
-/// What tells the SYNs of one program from those of many hosts.
+/// The look of a SYN: SYNs of one program look alike, those of many hosts do not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynFingerprint {
@@ -48,8 +48,8 @@ impl SynFingerprint {
     }
 }
 
-/// A handshake that was never completed, in all that anybody asks of it: one SYN, answered or not, and no other segment
-/// of the client. A flood leaves millions of them.
+/// An incomplete handshake, reduced to what later stages need: one SYN, answered or not, and no other segment of the
+/// client. A flood leaves millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct IncompleteHandshake {
@@ -57,10 +57,10 @@ pub struct IncompleteHandshake {
     pub half_open: HalfOpenRequest,
     /// The SYN-ACK, where it is stripped of options.
     pub stripped: Option<PacketRef>,
-    /// Whether that was repeated: the server kept a request.
+    /// Whether that SYN-ACK was repeated: then the server kept a request.
     pub kept: bool,
-    /// Its outcome: [`Outcome::Unanswered`], [`Outcome::NeverCompleted`], or [`Outcome::CutOff`] where the capture ends
-    /// too soon.
+    /// Its outcome: [`Outcome::Unanswered`], [`Outcome::NeverCompleted`], or [`Outcome::CutOff`] if the capture ended
+    /// too early to tell.
     pub outcome: Outcome,
 }
 
@@ -74,7 +74,7 @@ pub struct IncompleteHandshakes {
     pub stripped: Vec<PacketRef>,
     /// How many were stripped and repeated.
     pub stripped_and_kept: u64,
-    /// How many ended in which way.
+    /// How many ended with each outcome.
     pub outcomes: Outcomes,
 }
 
@@ -95,8 +95,8 @@ impl IncompleteHandshakes {
 }
 
 impl IncompleteHandshake {
-    /// The incomplete handshake of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
-    /// It was watched until `until`.
+    /// The incomplete handshake of a connection that has only SYNs and SYN-ACKs, if it is one. It was watched until
+    /// `until`.
     pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen, until: Timestamp) -> Option<IncompleteHandshake> {
         let fast_open = TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE;
         if h.syns() != 1 || h.is_refused() || h.syn_options().any(fast_open) {
@@ -122,7 +122,7 @@ impl IncompleteHandshake {
         Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again(), outcome })
     }
 
-    /// The incomplete handshake of a connection, if it is no more than that.
+    /// The incomplete handshake of a connection, if it is one.
     pub fn of(f: &ConnectionFacts, outcome: Outcome) -> Option<IncompleteHandshake> {
         if f.roles != Roles::BySyn
             || f.syn.count != 1
@@ -160,11 +160,11 @@ fn patience(syn_acks: u32) -> Span {
 /// The interval in which the server held a request that its client did not complete.
 pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpenRequest> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
-    // Whatever else the server sent, it sent from a connection; and a client that closes has opened one. A filter may
-    // have left no more of it.
+    // Other segments of the server show that it had a connection, and so does a client that closes one. A filter may
+    // have left only these.
     let was_completed =
         f.final_ack.is_some() || f.c.fin.is_some() || f.s.segments > f.syn_ack.count + u32::from(f.s.resets);
-    // Where the clients' direction was not captured a SYN-ACK that comes again says that no ACK was taken.
+    // Where the clients' direction was not captured, a repeated SYN-ACK shows that no ACK was accepted.
     let asked = f.syn.count > 0 || f.c.segments == 0 && f.syn_ack.count > 1;
     if was_completed || !asked || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
@@ -186,15 +186,15 @@ pub fn is_kept(f: &ConnectionFacts) -> bool {
     f.syn_ack.iter().zip(f.syn_ack.iter().skip(1)).any(|(one, next)| one.syns == next.syns)
 }
 
-/// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps: what a syncookie
-/// cannot keep (`cookie_init_timestamp`, `tcp_synack_options`).
+/// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps. A syncookie cannot
+/// keep them (`cookie_init_timestamp`, `tcp_synack_options`).
 pub fn is_stripped(f: &ConnectionFacts) -> bool {
     f.syn_ack.count > 0
         && f.syn.count > 0
         && is_stripped_of(f.syn_offer.options, f.syn_ack_offer.options, f.s.traits)
 }
 
-/// The same of the options of a SYN and of a SYN-ACK from an end with these traits.
+/// The same for the options of a SYN and of a SYN-ACK from an end with these traits.
 fn is_stripped_of(syn: TcpOptions, syn_ack: TcpOptions, traits: Traits) -> bool {
     syn.has(TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE)
         && !syn.has(TcpOptions::TIMESTAMPS)

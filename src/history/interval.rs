@@ -21,7 +21,7 @@ impl Interval {
     }
 }
 
-/// A completed connection on which the application has said nothing for a while.
+/// A completed connection on which the application has sent nothing for a while.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct UnservedInterval {
@@ -32,6 +32,6 @@ pub struct UnservedInterval {
     pub interval: Interval,
     /// Who waited.
     pub client: Address,
-    /// Whether the client had sent anything that could be answered.
+    /// Whether the client had sent anything that the application could answer.
     pub asked: bool,
 }

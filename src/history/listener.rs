@@ -1,4 +1,4 @@
-//! The history of one listener: what its connections got, and when.
+//! The history of one listener: the outcomes of its connections, and when they came.
 
 use crate::decode::segment::Address;
 use crate::flow::facts::{PacketRef, Role};
@@ -10,7 +10,7 @@ use crate::history::ports::Ports;
 use crate::history::timeline::{ListenerSecond, ListenerTimeline};
 use crate::time::{Span, Timestamp};
 
-/// Parts into which clients are divided by address: enough to tell one busy client from many.
+/// Clients are divided by address into this many parts: enough to tell one busy client from many.
 const SHARES: usize = 16;
 
 /// The history of one listener.
@@ -25,7 +25,7 @@ pub struct ListenerHistory {
     pub completed: u64,
     /// Connections on which the server showed that it has them.
     pub served: u64,
-    /// How many of those whose SYN-ACK took another way than their SYN.
+    /// How many of those connections had their SYN and SYN-ACK on different ways.
     pub served_another_way: u64,
     /// The longest pause of a connection after which both ends went on.
     pub survived: Span,
@@ -37,9 +37,9 @@ pub struct ListenerHistory {
     pub full_offers: u64,
     /// Connections on which the client, and the server, closed after the other had closed first.
     pub closed_in_turn: [u64; 2],
-    /// First and last FIN of those that the client, and the server, closed first.
+    /// The first and the last FIN of connections that the client, and the server, closed first.
     pub closes: [Option<(PacketRef, PacketRef)>; 2],
-    /// Connections that the client closed first, in shares by client: what one client did is in one of them.
+    /// Connections that the client closed first, divided by client: those of one client are all in one part.
     pub closers: [u64; SHARES],
     /// The ports of those.
     pub ports: Ports,
@@ -59,7 +59,7 @@ pub struct CountedHandshakes {
     pub surplus: u64,
     /// Evicted before their end.
     pub let_go: u64,
-    /// How many of these were seen to be completed later.
+    /// How many of these were completed later.
     pub completed: u64,
     /// When the last of them began.
     pub last: Timestamp,
@@ -186,14 +186,14 @@ impl ListenerHistory {
         self.seconds.between(from.seconds(), to.seconds().max(from.seconds()))
     }
 
-    /// The same of the whole seconds that lie inside of an interval: what happened in them happened after its beginning
-    /// and before its end. Nothing where it holds no whole second.
+    /// The sum of the whole seconds inside an interval: events in them lie within the interval for certain. Nothing
+    /// where the interval holds no whole second.
     pub fn inside(&self, interval: Interval) -> ListenerSecond {
         self.seconds.inside(interval.from.seconds(), interval.to.seconds())
     }
 
-    /// [`ListenerHistory::inside`] for callers that conclude from something not happening: where seconds are counted in longer
-    /// steps it is all that may have happened inside of the interval.
+    /// [`ListenerHistory::inside`] for callers that conclude from something not happening. Where seconds are counted in
+    /// longer steps, it has all that may have happened inside the interval.
     pub fn possibly_inside(&self, interval: Interval) -> ListenerSecond {
         match self.seconds.step() {
             1 => self.inside(interval),
@@ -202,7 +202,7 @@ impl ListenerHistory {
     }
 }
 
-/// The part of a client; always the same one. Neighbours in one network fall into different parts.
+/// The part of a client; always the same one. Neighbours in one network belong to different parts.
 fn share(client: Address) -> usize {
     /// 2^64 divided by the golden ratio.
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,8 +1,8 @@
 //! What happened at each listener in the whole capture, within bounded memory; and the first handshakes of each server.
 //!
-//! A triage notes it for the connections of its own shard. Over hours each listener and shard gets a list with an entry
-//! for nearly every second. Now and then the lists are put together here. Where there are too many seconds even so, all
-//! are counted in longer steps of time: how long they are in the end depends on nothing but the capture and the room.
+//! A triage records this for the connections of its own shard. Over hours, each listener and shard gets a list with an
+//! entry for nearly every second. Now and then the lists are merged here. If there are still too many seconds, all are
+//! counted in longer steps of time. The length of the steps depends only on the capture and the room.
 
 use crate::decode::segment::Address;
 use crate::flow::key::{Host, Map};
@@ -11,13 +11,13 @@ use crate::history::listener::ListenerHistory;
 use crate::history::timeline::ListenerTimeline;
 use crate::history::triage::Triage;
 
-/// After this many further connections the triages' lists are worth putting together.
+/// After this many further connections it is worth merging the triages' lists.
 const WORTH_IT: u64 = 1 << 16;
-/// Steps do not become longer than 2 to the power of this, 18 hours: by then there is little more than one for each
+/// Steps become no longer than 2 to the power of this, 18 hours: by then there are hardly more than one for each
 /// listener.
 const COARSEST: u32 = 16;
 
-/// Fewer samples of a server tell little.
+/// Fewer samples of a server show little.
 const FEWEST_SAMPLES: usize = 4;
 
 /// See the module.
@@ -50,7 +50,7 @@ impl Histories {
         connections - self.connections >= WORTH_IT
     }
 
-    /// Takes over what all triages have noted.
+    /// Takes over the records of all triages.
     pub fn gather<'s>(&mut self, triages: impl Iterator<Item = &'s mut Triage>) {
         self.connections = 0;
         for triage in triages {
@@ -75,7 +75,7 @@ impl Histories {
     }
 
     fn fit(&mut self) {
-        // With very many servers fewer samples of each have to do.
+        // With very many servers, fewer samples of each are kept.
         let samples = |of: &Map<Address, Vec<HandshakeSample>>| of.values().map(Vec::len).sum::<usize>();
         let room = self.most * ListenerTimeline::BYTES / size_of::<HandshakeSample>() / 2;
         while samples(&self.samples) > room && self.most_samples > FEWEST_SAMPLES {
@@ -95,7 +95,7 @@ impl Histories {
         }
     }
 
-    /// The listeners and servers, with nothing but this of each.
+    /// The listeners and servers alone, for a triage that has only these histories.
     pub fn into_triage(self) -> Triage {
         let listener = |seconds| ListenerHistory { seconds, ..ListenerHistory::default() };
         let mut triage = Triage::default();

@@ -7,10 +7,10 @@ use crate::time::Timestamp;
 const SLOTS: usize = 4;
 /// A range with fewer ports may be a coincidence.
 const LEAST: u64 = 20;
-/// A system that counts its ports up or down uses a range in that order; one that draws them at random does not. Square
-/// of the correlation between port and time, in hundredths.
+/// A system that counts its ports up or down uses a range in that order; one that draws them at random does not. This
+/// is the square of the correlation between port and time, in hundredths.
 const IN_ORDER: i128 = 50;
-/// Where a third of the connections take a port whose socket is in TIME_WAIT, hardly any other port is left.
+/// If a third of the connections take a port whose socket is in TIME_WAIT, hardly any other port is left.
 const OFTEN: u64 = 3;
 
 /// The ports of the clients of one listener that close their connections first, in slots by address.
@@ -18,7 +18,7 @@ const OFTEN: u64 = 3;
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ports(Option<Box<[UsedPorts; SLOTS]>>);
 
-/// Where a client took a port from.
+/// How a client came by a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortUse {
     /// It was free.
@@ -28,7 +28,7 @@ pub enum PortUse {
 }
 
 impl Ports {
-    /// A client in this share of all has closed a connection that it had opened at `opened`.
+    /// Records a connection that a client in this part has closed; it had opened the connection at `opened`.
     pub fn record(&mut self, share: usize, client: Address, port: u16, opened: Timestamp, taken: PortUse) {
         let slots = self.0.get_or_insert_default();
         if let Some(slot) = slots.get_mut(share % SLOTS) {
@@ -47,7 +47,7 @@ impl Ports {
         }
     }
 
-    /// Ranges of which one client has used all ports about as often, more than once each.
+    /// Ranges of which one client has used every port more than once, each about as often.
     pub fn cycled_ranges(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
         self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::cycled)
     }
@@ -69,7 +69,7 @@ pub struct ExhaustedPorts {
     pub to: u16,
     /// How often a port was used.
     pub uses: u64,
-    /// How often that was one in TIME_WAIT.
+    /// How often the port was in TIME_WAIT when it was used.
     pub recycled: u64,
 }
 
@@ -80,7 +80,7 @@ impl ExhaustedPorts {
     }
 }
 
-/// Sums over the ports of one client, by which it shows whether each of a range was used: they can be added in any order.
+/// Sums over the ports of one client. They show whether every port of a range was used, and can be added in any order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct UsedPorts {
@@ -145,7 +145,7 @@ impl UsedPorts {
             && self.sum == (from + to) * ports / 2
             && self.squares == squares_to(to) - squares_to(from.saturating_sub(1))
             && !self.in_order();
-        // Each port was taken fresh once, and no other was left for the rest.
+        // Each port was free when it was used, and no other was left for the rest.
         let again = self.count - self.recycled == ports && self.recycled * OFTEN >= self.count;
         (each_once || again).then_some(ExhaustedPorts {
             client,
@@ -181,7 +181,7 @@ impl UsedPorts {
         if of_times == 0 || of_ports == 0 {
             return true;
         }
-        // The terms may be large: what matters is their ratio.
+        // The terms may be large; only their ratio matters.
         let ratio = |x: i128| x as f64;
         ratio(together) * ratio(together) * 100.0 >= ratio(IN_ORDER) * ratio(of_ports) * ratio(of_times)
     }

@@ -28,7 +28,7 @@ pub struct CaptureQuality {
     pub duplicates: u64,
     /// Packets of intervals captured twice.
     pub replayed: u64,
-    /// Connections joined in the middle.
+    /// Connections whose beginning was not captured.
     pub mid_stream: u64,
     /// Connections on which the segments of one end came with several TTLs.
     pub several_ttls: u64,

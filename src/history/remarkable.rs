@@ -25,7 +25,7 @@ impl CountedOnly {
         self.last = self.last.max(more.last);
     }
 
-    /// One connection that is not kept.
+    /// Counts one connection that is not kept.
     pub fn of(f: &ConnectionFacts) -> CountedOnly {
         CountedOnly::one(Outcome::of(f, f.watched), f.last.time)
     }
@@ -78,8 +78,8 @@ impl CountedOnlyByClass {
     }
 }
 
-/// Which classes share their part of the room. A scan makes a class of each port: the more classes there are, the more of
-/// them are taken together.
+/// How classes share the room. A scan makes a class of each port: the more classes there are, the more of them are
+/// grouped.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Grouping {
@@ -123,7 +123,7 @@ pub struct TriageClass {
     pub(super) sign: RemarkableSign,
 }
 
-/// By what a connection is remarkable: the first of these that applies.
+/// Why a connection is remarkable: the first of these that applies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
@@ -134,7 +134,7 @@ pub(super) enum RemarkableSign {
     SynRepeated,
     /// The handshake never completed.
     Incomplete,
-    /// A RST followed the handshake before the server had said anything.
+    /// A RST followed the handshake before the server had sent any payload.
     ResetAtOnce,
     /// Something was sent again after the final ACK.
     AckIgnored,
@@ -151,7 +151,7 @@ pub(super) enum RemarkableSign {
 /// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TwRecycleSuspicion {
-    /// Not known yet: not all SYNs so far were judged.
+    /// Not known yet: not all SYNs up to then were judged.
     Unjudged,
     /// No.
     Clear,
@@ -183,8 +183,8 @@ impl TriageClass {
     }
 }
 
-/// Of the remarkable connections of `all` those that are examined one by one: all of them, or the first of each group
-/// of classes, `limit` together. The others are counted.
+/// Chooses the remarkable connections of `all` that are examined one by one: all of them, or the first of each group of
+/// classes, `limit` together. The others are counted.
 pub fn choose(all: &mut Vec<RemarkableConnection>, limit: usize, left_out: &mut CountedOnlyByClass) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut grouping = Grouping::default();

@@ -6,13 +6,13 @@ use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
 use crate::flow::key::{Host, Map, Set};
 use crate::seq::Seq;
 
-/// More segments than this are a connection, not a stray.
+/// More segments than this make a connection, not a stray.
 const MOST_SEGMENTS: u32 = 32;
 /// Strays of one shard that are kept.
 const KEPT: usize = 4_096;
 /// Strays to one address and port that are searched: a scan sends very many.
 const OF_ONE: usize = 256;
-/// Strays times open connections that are compared at most.
+/// Pairs of a stray and an open connection that are compared at most.
 const COMPARISONS: usize = 1 << 24;
 /// How far a segment may lie beyond the captured part of a stream: a large receive window.
 const WINDOW: u32 = 1 << 20;
@@ -33,7 +33,7 @@ pub enum StrayKind {
     Reset,
 }
 
-/// Segments of one host that its peer answers by RST, if at all: no connection between the two is known.
+/// Segments of one host that belong to no known connection, and that its peer answers by RST, if at all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stray {
@@ -58,7 +58,8 @@ pub struct Stray {
 }
 
 impl Stray {
-    /// The stray that `f` is, if it is one: joined in the middle, and only one end sent anything but RST.
+    /// `f` as a stray, if it is one: a connection whose beginning was not captured, with only one end sending anything
+    /// but RST.
     pub fn of(f: &ConnectionFacts) -> Option<Stray> {
         let of_syn_ack = f.roles == Roles::BySynAck && f.syn_ack.count > 0 && f.c.segments > 0;
         if f.syn.count > 0 || !(f.mid_stream || of_syn_ack) {
@@ -101,11 +102,11 @@ impl Stray {
         })
     }
 
-    /// Which end of `f` got these segments, if they belong to that connection, under another address or port of its peer.
+    /// Which end of `f` got these segments, if they belong to `f` under another address or port of its peer.
     pub fn receiver_in(&self, f: &ConnectionFacts) -> Option<Role> {
         let receiver = self.receiver_among(&OpenFlow::of(f))?;
         let (peer, own) = (f.side(receiver.peer()), f.side(receiver));
-        // A capture of both sides of a NAT holds the same segments under both names.
+        // A capture on both sides of a NAT holds the same segments under both names.
         let translated = match self.reset {
             Some((_, seq)) => own.reset.as_deref().is_some_and(|reset| reset.seq.0 == seq),
             None => peer.fin.is_some() || peer.reset.is_some(),
@@ -114,7 +115,7 @@ impl Stray {
         (!translated && !is_answered).then_some(receiver)
     }
 
-    /// The same for an open connection of which little is known.
+    /// The same for an open connection of which only little is kept.
     fn receiver_among(&self, flow: &OpenFlow) -> Option<Role> {
         Role::BOTH.into_iter().find(|&role| self.is_of(flow, role))
     }
@@ -196,7 +197,7 @@ pub struct Strays {
     count: usize,
     /// Connections that are not kept, and that a stray may belong to.
     open: Vec<OpenFlow>,
-    /// The first packets of those that belong to a connection that is known.
+    /// The first packets of strays that belong to a known connection.
     matched: Set<PacketId>,
 }
 
@@ -211,7 +212,7 @@ impl Strays {
         }
     }
 
-    /// Notes a connection that is open at the end and is not kept, if there is room.
+    /// Records a connection that is open at the end and is not kept, if there is room.
     pub fn record_open(&mut self, f: &ConnectionFacts) {
         if self.open.len() < KEPT && (f.final_ack.is_some() || f.mid_stream && f.both_seen()) {
             self.open.push(OpenFlow::of(f));
@@ -230,16 +231,16 @@ impl Strays {
         }
     }
 
-    /// The connection that is not kept, and to which the stray `f` belongs; and which end of that got it.
+    /// The connection, among those not kept, to which the stray `f` belongs, and which end of it got the stray.
     pub fn connection_of(&self, f: &ConnectionFacts) -> Option<(&OpenFlow, Role, Stray)> {
         let is_too_much = self.count.saturating_mul(self.open.len()) > COMPARISONS;
         let stray = Stray::of(f).filter(|_| !self.open.is_empty() && !is_too_much)?;
         let mut all = self.open.iter().filter_map(|flow| Some((flow, stray.receiver_among(flow)?, stray)));
-        // Two that fit: it cannot be told which one it is.
+        // If two connections fit, it cannot be told which one it is.
         all.next().filter(|_| all.next().is_none())
     }
 
-    /// Notes which strays belong to one of these connections, or to an open one.
+    /// Records which strays belong to one of these connections, or to an open one.
     pub fn match_with(&mut self, kept: &[Box<ConnectionFacts>]) {
         if self.count == 0 {
             return;

@@ -1,25 +1,26 @@
 //! How far the SYN-ACKs of a listener lag the clock that its later segments show.
 //!
-//! The low six bits of a syncookie's TSval hold options (`cookie_init_timestamp`), and it is chosen not to lie ahead of
-//! the clock: it lags by 0 to 63 ticks. An ordinary SYN-ACK lags by none. The offset of the clock, which may differ from
-//! one connection to the next, goes out of the difference. A SYN-ACK that was held up on its way to the capture lags as
-//! well, but by no more than it came after its SYN.
+//! The low six bits of a syncookie's TSval hold options (`cookie_init_timestamp`), and the TSval is chosen not to lie
+//! ahead of the clock: it lags by 0 to 63 ticks. An ordinary SYN-ACK does not lag. The difference of two TSvals does
+//! not contain the clock's offset, which may vary between connections. A SYN-ACK that was held up on its way to the
+//! capture lags as well, but by no more than the time since its SYN.
 
 use crate::flow::facts::PacketRef;
 use crate::time::{Span, Timestamp};
 
-/// A lag beyond delays on the way that rounding and delays inside the host do not make of nothing, milliseconds.
+/// Rounding and delays inside the host do not explain a lag greater than this, on top of delays on the way;
+/// milliseconds.
 pub const CLEAR: i64 = 6;
-/// With some for delays that vary.
+/// The same with a margin for delays that vary.
 pub const LARGEST: i64 = 66;
-/// A SYN-ACK ahead by more than rounding has another clock than one of milliseconds, or was delayed less than later
-/// segments.
+/// A SYN-ACK that is ahead by more than rounding has a clock with other ticks than milliseconds, or was delayed less
+/// than later segments.
 const AHEAD: i64 = -2;
-/// Over a longer connection the drift of the clocks shows.
+/// On a connection longer than this the drift of the clocks shows.
 pub const LONGEST: Span = Span::secs(20);
-/// Cookies lag differently, by 0 to 63 ms: the furthest and the nearest lie so far apart, milliseconds.
+/// The lags of cookies vary, from 0 to 63 ms: the greatest and the smallest differ by at least this, milliseconds.
 pub const SPREAD: i64 = 16;
-/// Marks that are kept of one listener.
+/// Lags that are kept of one listener.
 pub const KEPT: usize = 64;
 /// The same where there are many listeners.
 pub const KEPT_OF_MANY: usize = 4;
@@ -42,13 +43,13 @@ pub struct SynAckLags {
     pub clear: Vec<SynAckLag>,
     /// How many lag clearly.
     pub count: u64,
-    /// How many cannot be told from a delay that varies, or come of a clock of another pace.
+    /// How many lags may be a delay that varies, or come from a clock with other ticks.
     pub odd: u64,
 }
 
 impl SynAckLags {
-    /// What a SYN-ACK's TSval and that of a later segment of its sender say; `None` if that is nothing out of the
-    /// ordinary, or the SYN-ACK, which came so long `after_syn`, may have been held up on the way.
+    /// The lag between a SYN-ACK's TSval and that of a later segment of its sender. `None` if there is no lag, or if
+    /// the SYN-ACK, which came `after_syn`, may have been held up on the way.
     #[inline]
     pub fn read(after_syn: Span, syn_ack: (Timestamp, u32), later: (Timestamp, u32)) -> Option<i64> {
         let elapsed = later.0 - syn_ack.0;

@@ -30,12 +30,12 @@ pub struct ListenerSecond {
     pub ttls_served: u32,
     /// Their networks (/24, of IPv6 /48), in the same way.
     pub networks_served: u32,
-    /// Segments of the server, not all of them: SYN-ACKs, the first and last word, FINs.
+    /// Segments of the server, but not all: SYN-ACKs, the first and last payload, FINs.
     pub heard: u32,
 }
 
 impl ListenerSecond {
-    /// One more handshake is served, of this client.
+    /// Counts one more served handshake, of this client.
     #[inline]
     pub fn record_served(&mut self, client: Address, ttl: u8) {
         self.served += 1;
@@ -122,7 +122,7 @@ impl ListenerTimeline {
     }
 
     fn place(&mut self, step: i64, last: i64) -> usize {
-        // Where something happened in every step since, it is as far from the end.
+        // If something happened in every step since, the place is as many entries from the end as steps.
         let guess =
             usize::try_from(last.abs_diff(step)).ok().and_then(|far| (self.steps.len() - 1).checked_sub(far));
         if let Some(guess) = guess.filter(|guess| self.steps[*guess].0 == step) {
@@ -139,12 +139,12 @@ impl ListenerTimeline {
         self.steps.len()
     }
 
-    /// How long a step is, seconds.
+    /// The length of a step, seconds.
     pub fn step(&self) -> i64 {
         1 << self.coarseness
     }
 
-    /// Adds another's, in steps as long as the longer ones of both.
+    /// Adds another timeline, in steps as long as the longer ones of both.
     pub fn add(&mut self, mut other: ListenerTimeline) {
         let coarseness = self.coarseness.max(other.coarseness);
         self.coarsen(coarseness);

@@ -1,4 +1,4 @@
-//! What to keep of a connection that is over: most are unremarkable, and only counted.
+//! What to keep of a connection that has ended: most are unremarkable and are only counted.
 
 use std::borrow::Cow;
 
@@ -27,24 +27,25 @@ use crate::history::tw_recycle::{SynFate, TwRecycleModel};
 use crate::history::wants::Wants;
 use crate::time::{Span, Timestamp};
 
-/// After this a SYN-ACK that drew no answer is repeated (`TCP_TIMEOUT_INIT`): where it was not, and the final ACK comes
-/// later, an earlier one was missed.
+/// A SYN-ACK that drew no answer is repeated after this (`TCP_TIMEOUT_INIT`). If it was not repeated, and the final ACK
+/// comes later than that, the capture has missed an earlier final ACK.
 const TIMER: Span = Span::secs(1);
-/// A connection that waited this long for the application's first payload is worth knowing.
+/// A connection that waited this long for the application's first payload is recorded.
 const WAITED: Span = Span::secs(1);
-/// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
+/// A kernel that has a connection acknowledges its segments within this (`TCP_DELACK_MAX`) and a round trip.
 const DELAYED_ACK: Span = Span::millis(500);
 
-/// Connections that last no longer than this are heard of by the second, see [`ListenerHistory`].
+/// The server's segments of connections that last no longer than this are recorded by the second, see
+/// [`ListenerHistory`].
 const LASTS: Span = Span::secs(2);
-/// Stretches in which one host was heard that are kept.
+/// Intervals in which one host was heard that are kept.
 const HEARD: usize = 512;
 
-/// A listener's list of incomplete handshakes takes as much memory, with its first entry, as this many entries: a scan
-/// makes many of them.
+/// A listener's list of incomplete handshakes takes, with its first entry, as much memory as this many entries: a scan
+/// makes many lists.
 const LISTENER_WITH_INCOMPLETE: usize = 12;
 
-/// With more listeners than that fewer lagging SYN-ACKs of each are kept.
+/// With more listeners than this, fewer lagging SYN-ACKs of each are kept.
 const MANY_LAGS: usize = 64;
 
 /// Keeps the connections that a detector may want, and the history of every listener.
@@ -55,11 +56,11 @@ pub struct Triage {
     kept: Vec<RemarkableConnection>,
     /// How many of each group are in `kept`: no more groups than `kept` has connections.
     held: Map<TriageClass, u32>,
-    /// How many of one group may be.
+    /// How many one group may have.
     quota: u32,
-    /// Which classes are one group.
+    /// How classes are grouped.
     grouping: Grouping,
-    /// What more there would have been.
+    /// Counts of connections that are not kept.
     pub left_out: CountedOnlyByClass,
     /// How many may be kept.
     limit: usize,
@@ -71,7 +72,7 @@ pub struct Triage {
     pub surplus: u64,
     /// How many incomplete handshakes may be kept.
     most_incomplete: usize,
-    /// What cannot be decided before it is known which SYNs are under suspicion, in order.
+    /// Connections that cannot be decided about before it is known which SYNs are under suspicion, in order.
     doubtful: Vec<UndecidedConnection>,
     /// Every connection waits for its turn: those before it must be decided first.
     in_turn: bool,
@@ -86,7 +87,7 @@ pub struct Triage {
     pub quality: CaptureQuality,
     /// How the connections ended.
     pub outcomes: Outcomes,
-    /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
+    /// Intervals of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<UnservedInterval>,
     /// Clocks and timers of hosts.
     pub readings: ClockReadings,
@@ -94,7 +95,7 @@ pub struct Triage {
     pub lags: Map<Host, SynAckLags>,
     /// The fate of the SYNs of connections that have ended and may be under suspicion.
     syn_fates: Vec<(PacketId, SynFate)>,
-    /// Of how many listeners and servers anything is known; 0 for all.
+    /// How many listeners and servers may have a history; 0 for any number.
     most_listeners: usize,
     /// Connections that were left out of the histories because there were too many listeners.
     pub unlisted: u64,
@@ -116,13 +117,13 @@ enum UndecidedConnection {
     HalfOpen(IncompleteHandshake, FlowKey, HalfOpen, Removal),
     /// The same with a full record.
     Full(IncompleteHandshake, Box<ConnectionFacts>),
-    /// A handshake with this listener that is under no suspicion, and waits for its turn only.
+    /// A handshake with this listener that is under no suspicion, and only waits for its turn.
     Incomplete(Host, IncompleteHandshake),
     /// A connection to be kept, whether or not it is under suspicion.
     Kept(Box<ConnectionFacts>),
 }
 
-/// The judgement of `peers` on the SYNs of a connection, which `first` names.
+/// The judgement of `peers` on the SYNs of a connection; `first` identifies the connection.
 #[inline]
 fn suspicion(peers: Option<&TwRecycleModel>, first: PacketId) -> TwRecycleSuspicion {
     match peers {
@@ -240,7 +241,7 @@ impl Triage {
             return;
         }
         let f = &*evicted.facts();
-        // Its outcome is not known: it is no finding. But it was remarkable.
+        // Its outcome is not known, so it is no finding; but it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
             let class = TriageClass::of(f, TwRecycleSuspicion::Unjudged);
             self.left_out.add(class, CountedOnly::of(f), self.limit);
@@ -305,7 +306,7 @@ impl Triage {
         }
     }
 
-    /// Notes when the ends gave signs of life, as far as that is not known by the second: on connections that last.
+    /// Records when the ends were heard, for connections that last: shorter ones are recorded by the second.
     fn record_heard(&mut self, f: &ConnectionFacts) {
         for role in Role::BOTH {
             let side = f.side(role);
@@ -330,7 +331,7 @@ impl Triage {
         self.lags.entry(server).or_default().record(syn_ack, lag, most);
     }
 
-    /// Records one SYN and its answers that no finding kind wants.
+    /// Records one SYN, with its answers, that no finding kind wants.
     fn record_incomplete(
         &mut self,
         key: &FlowKey,
@@ -363,7 +364,7 @@ impl Triage {
         Some(self.listeners.entry(server).or_default())
     }
 
-    /// All SYNs so far were shown to `peers`: drops those that it does not suspect.
+    /// All SYNs up to now were shown to `peers`: drops those that it does not suspect.
     pub fn resolve(&mut self, peers: &TwRecycleModel) {
         self.syn_fates.retain(|(connection, _)| peers.is_suspect(*connection));
         self.in_turn = false;
@@ -389,8 +390,8 @@ impl Triage {
         }
     }
 
-    /// From here on everything waits for [`Triage::resolve`], which then decides as if it had been known all along which
-    /// SYNs are under suspicion.
+    /// From here on everything waits for [`Triage::resolve`], which then decides as if the suspicious SYNs had been
+    /// known all along.
     #[cfg(feature = "fleet")]
     pub fn defer_decisions(&mut self) {
         self.in_turn = true;
@@ -434,8 +435,8 @@ impl Triage {
         }
     }
 
-    /// Halves what one group may have, until there is room again: the first of each group stay. Where there are too many
-    /// groups even for one connection of each, they become larger.
+    /// Halves the room of each group until there is enough: the first connections of each group stay. If there are too
+    /// many groups even for one connection each, groups are merged.
     fn thin_out(&mut self) {
         while self.kept.len() > self.limit / 2 {
             if self.quota > 1 {
@@ -469,7 +470,8 @@ impl Triage {
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
         let Some(ack) = f.final_ack else { return };
-        // A question that the server's kernel does not acknowledge waits for the path, or the connection is stuck.
+        // A request that the server's kernel does not acknowledge waits because of the path, or the connection is
+        // stuck.
         let asked = f.c.first_data.map(|at| at.time);
         let from = match (asked, f.progress) {
             (None, _) => ack.at.time,

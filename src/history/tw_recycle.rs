@@ -1,4 +1,4 @@
-//! What a server with `tcp_tw_recycle=1` would remember of each client host, and which SYNs it would drop for it.
+//! What a server with `tcp_tw_recycle=1` would remember of each client host, and which SYNs it would therefore drop.
 //!
 //! The rule, as measured on 3.10, RHEL 7, 4.9 and 4.10 kernels: a connection that the *server* closes first leaves
 //! the client's last TSval and the second in which it came, one record per host pair. A SYN is dropped in silence when
@@ -11,7 +11,7 @@
 //! SYN *without* timestamps while a record is fresh. SYNs that match a TIME_WAIT socket are not asked.
 //!
 //! The replay says "would explain", never "is on": a server whose kernel has no such rule answers SYNs that the rule
-//! would drop, and each answer counts against it.
+//! would drop, and each answer is evidence against it.
 
 use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::PacketRef;
@@ -53,15 +53,15 @@ pub struct PawsSuspect {
     pub record: PacketRef,
     /// TSval of the record.
     pub record_tsval: u32,
-    /// Its four-tuple may have been in TIME_WAIT; then it was not held against the record, and an answer proves nothing.
+    /// Its four-tuple may have been in TIME_WAIT. Then the rule was not applied to it, and an answer proves nothing.
     pub in_time_wait: bool,
 }
 
-/// What the SYNs of one connection came to.
+/// The answers to the SYNs of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum SynFate {
-    /// This one drew a SYN-ACK; those before it drew nothing.
+    /// This SYN drew a SYN-ACK; those before it drew nothing.
     Accepted(PacketRef),
     /// None of them drew anything.
     Unanswered,
@@ -69,13 +69,13 @@ pub enum SynFate {
     NoEvidence,
 }
 
-/// The fate of the SYNs of one host pair.
+/// Counts of the SYNs of one host pair, by their answers.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynFateCounts {
     /// SYNs with a fresh record that the rule lets pass.
     pub passing: u32,
-    /// SYNs with timestamps that the rule would drop, and that were answered: they speak against the rule.
+    /// SYNs with timestamps that the rule would drop, and that were answered: evidence against the rule.
     pub answered_behind: u32,
     /// The same of SYNs without timestamps.
     pub answered_without: u32,
@@ -117,7 +117,7 @@ pub struct TwRecycleModel {
     /// Pairs that may have a record.
     #[cfg_attr(feature = "fleet", serde(skip))]
     noted: PairFilter,
-    /// Records were thrown away since `noted` was begun.
+    /// Records were dropped since `noted` was begun.
     #[cfg_attr(feature = "fleet", serde(skip))]
     renew: bool,
     /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
@@ -134,7 +134,7 @@ impl TwRecycleModel {
         events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(pair_of)
     }
 
-    /// Notes [`TwRecycleModel::pairs`]: to be told of all of them before any is asked about.
+    /// Notes [`TwRecycleModel::pairs`]: all of them must be known before any is asked about.
     pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p HostPair>) {
         if std::mem::take(&mut self.renew) {
             self.noted = PairFilter::default();
@@ -151,7 +151,7 @@ impl TwRecycleModel {
     /// Replays events, in order of time.
     pub fn replay(&mut self, events: &[&PeerEvent]) {
         for few in events.chunks(TOGETHER) {
-            // Looking up a few first lets the processor fetch the records of all of them at once.
+            // Looking up a few first lets the processor fetch all their records at once.
             let known = |e: &&PeerEvent| {
                 let pair = pair_of(e);
                 let record = self.records.get(pair).map_or(0, |record| record.tsval);
@@ -176,7 +176,7 @@ impl TwRecycleModel {
         TwRecycleModel { most: pairs, ..TwRecycleModel::default() }
     }
 
-    /// Closes that left no record and SYNs that were not judged because there were too many.
+    /// Closes that left no record, and SYNs that were not judged, because there were too many.
     pub fn untracked(&self) -> u64 {
         self.unfollowed
     }
@@ -198,7 +198,7 @@ impl TwRecycleModel {
             return;
         }
         let record = self.records.get_or_insert(pair, PeerTimestamp { tsval, at });
-        // A segment from before it comes too late: the clock went back, or the capture has some packets again.
+        // A segment from before the record comes too late: the clock went back, or the capture repeats some packets.
         if at.time < record.at.time {
             return;
         }
@@ -208,11 +208,12 @@ impl TwRecycleModel {
         }
     }
 
-    /// Holds a SYN against the record of its pair.
+    /// Compares a SYN with the record of its pair.
     fn check_syn(&mut self, pair: HostPair, e: &PeerEvent) {
         let Some(record) = self.records.get(pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
-        // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
+        // A record that is younger than the SYN did not exist when the SYN came, however late the SYN is in the
+        // capture.
         if record.at.time > e.at.time || age >= FRESH_SECONDS {
             return;
         }
@@ -242,7 +243,7 @@ impl TwRecycleModel {
         !self.suspect.is_empty() && self.suspect.contains_key(&connection)
     }
 
-    /// A connection has ended: counts for or against the rule what its SYNs came to.
+    /// A connection has ended: the answers to its SYNs count for or against the rule.
     pub fn record_fate(&mut self, connection: PacketId, fate: SynFate) {
         let Some((pair, syns)) = self.suspect.get(&connection) else { return };
         let pair = *pair;
@@ -300,7 +301,7 @@ impl TwRecycleModel {
         of(&self.by_server).plus(of(&self.earlier.1))
     }
 
-    /// Adds what another one knows of other host pairs, once no more events come.
+    /// Adds the counts of another model of other host pairs, once no more events come.
     #[cfg(feature = "fleet")]
     pub fn merge(&mut self, other: TwRecycleModel) {
         self.suspect.extend(other.suspect);
@@ -317,7 +318,7 @@ impl TwRecycleModel {
         self.records = HostPairMap::default();
     }
 
-    /// Forgets counts from before the last call of this, and SYNs under suspicion from before `before`: for a stream
+    /// Forgets counts from before the previous call, and SYNs under suspicion from before `before`: for a stream
     /// without an end.
     pub fn forget_before(&mut self, before: Timestamp) {
         self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
@@ -325,8 +326,8 @@ impl TwRecycleModel {
     }
 }
 
-/// A set of pairs that forgets none and holds a few too many: one bit each. Nearly every SYN comes from a host of
-/// which nothing is remembered; its event need not be put in order with the others.
+/// A set of pairs with one bit each: it forgets none and may hold some that were not added. Nearly every SYN comes from
+/// a host without a record; its event need not be put in order with the others.
 #[derive(Clone)]
 struct PairFilter(Vec<u64>);
 

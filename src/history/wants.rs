@@ -5,16 +5,16 @@ use crate::flow::facts::ConnectionFacts;
 use crate::history::incomplete::IncompleteHandshake;
 use crate::history::settings::UserSettings;
 
-/// Which connections a finding kind wants to examine, or several kinds together. A connection that none wants is only
-/// counted, so wide is better than narrow: `examine` decides.
+/// The connections that a finding kind wants to examine, or several kinds together. A connection that none wants is
+/// only counted. Therefore a kind should want too many rather than too few: `examine` decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Wants {
-    /// Of those with something out of the ordinary: all facts are known.
+    /// Which of the connections with something out of the ordinary; all of their facts are known.
     pub full: Option<fn(&ConnectionFacts, &UserSettings) -> bool>,
-    /// Of those in which every segment followed on the one before, in short form.
+    /// Which of the clean connections, where every segment followed on the one before, in compact form.
     pub clean: Option<fn(&CleanFlow, &CleanFlowSummary, &UserSettings) -> bool>,
-    /// Of handshakes of one SYN that were never completed. A flood leaves millions of them: those that are wanted take more
-    /// memory, and of each listener only the first are kept.
+    /// Which of the handshakes of one SYN that were never completed. A flood leaves millions of them: wanted ones take
+    /// more memory, and only the first of each listener are kept.
     pub incomplete: Option<fn(&IncompleteHandshake) -> bool>,
 }
 
@@ -22,17 +22,17 @@ impl Wants {
     /// No connection: the history is enough.
     pub const NOTHING: Wants = Wants { full: None, clean: None, incomplete: None };
 
-    /// Connections with something out of the ordinary, of which `full` says that they are wanted.
+    /// Connections with something out of the ordinary for which `full` returns true.
     pub const fn full(full: fn(&ConnectionFacts, &UserSettings) -> bool) -> Wants {
         Wants { full: Some(full), ..Wants::NOTHING }
     }
 
-    /// The same and those in short form of which `clean` says that they are wanted.
+    /// The same, and clean connections for which `clean` returns true.
     pub const fn or_clean(self, clean: fn(&CleanFlow, &CleanFlowSummary, &UserSettings) -> bool) -> Wants {
         Wants { clean: Some(clean), ..self }
     }
 
-    /// The same and handshakes never completed of which `incomplete` says that they are wanted.
+    /// The same, and handshakes never completed for which `incomplete` returns true.
     pub const fn or_incomplete(self, incomplete: fn(&IncompleteHandshake) -> bool) -> Wants {
         Wants { incomplete: Some(incomplete), ..self }
     }

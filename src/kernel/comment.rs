@@ -13,7 +13,7 @@
 //! | `syn-queue N/LIMIT` | requests in its SYN queue then |
 //! | `syncookies off` | a full SYN queue drops SYNs |
 //!
-//! `-` stands for what the kernel does not say.
+//! `-` stands for a value that the kernel does not give.
 
 use std::fmt::Write as _;
 

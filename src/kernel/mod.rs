@@ -1,4 +1,4 @@
-//! What the running kernel says of single packets: that it dropped one, why, where, and how full the queues were.
+//! The running kernel's statements about single packets: that it dropped one, why, where, and how full the queues were.
 //!
 //! ```text
 //!  bpf  ->  statements  ->  join (with the segments of a capture)  ->  judgements by packet  ->  diagnose

@@ -1,7 +1,7 @@
 //! Statements of the kernel as lines of a file, for a capture that another program writes.
 //!
-//! Each is a JSON object that begins with `"verdict"`; docs/host-facts.md describes its members. Lines that begin
-//! otherwise are of the host: see [`crate::host::recording`].
+//! Each is a JSON object that begins with `"verdict"`; docs/host-facts.md describes its members. Other lines hold facts
+//! about the host: see [`crate::host::recording`].
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -14,7 +14,7 @@ use super::verdict::{KernelEvent, Name, Queues, SegmentKey, Statement};
 use crate::decode::segment::Flags;
 use crate::time::Timestamp;
 
-/// How a line begins that holds a statement.
+/// How a line with a statement begins.
 pub const BEGINS: &str = "{\"verdict\":";
 /// No line is longer. Names are the only members without a fixed length.
 const LONGEST_LINE: u64 = 4_096;
@@ -42,7 +42,7 @@ struct StatementLine {
     accept_queue: Option<[u32; 2]>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     syn_queue: Option<[u32; 2]>,
-    /// Only ever false: syncookies are known to be off.
+    /// Only ever false: then syncookies are known to be off.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     syncookies: Option<bool>,
 }
@@ -68,7 +68,7 @@ pub fn write(statement: &Statement) -> String {
         syn_queue: queues.map(|queues| [queues.syn, queues.limit]),
         syncookies: queues.filter(|queues| queues.without_cookies).map(|_| false),
     };
-    // Numbers, addresses and names: nothing of it can fail.
+    // It holds only numbers, addresses and names: writing it cannot fail.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
@@ -112,12 +112,13 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
 }
 
-/// The statements of a file, in the order in which they were written: that of time, but for some microseconds.
+/// The statements of a file, in the order in which they were written, which differs from time order by some
+/// microseconds at most.
 pub struct Statements<R = BufReader<File>> {
     input: R,
     /// Lines read so far.
     lines: u64,
-    /// Read, and not handed over yet.
+    /// Statements that were read and not handed over yet.
     next: Option<Statement>,
     damage: Option<String>,
 }
@@ -144,7 +145,7 @@ impl<R: BufRead> Statements<R> {
         self.next.as_ref().map(|next| next.time)
     }
 
-    /// Hands over those that were made up to `time`.
+    /// Hands over the statements up to `time`.
     pub fn until(&mut self, time: Timestamp) -> Vec<Statement> {
         let mut statements = Vec::new();
         while let Some(next) = self.next.take_if(|next| next.time <= time) {
@@ -154,7 +155,7 @@ impl<R: BufRead> Statements<R> {
         statements
     }
 
-    /// Why it ended before its end, if it did.
+    /// The error that ended it early, if there was one.
     pub fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
     }
@@ -173,7 +174,7 @@ impl<R: BufRead> Statements<R> {
             }
             let is_whole = line.ends_with(b"\n");
             if !line.starts_with(BEGINS.as_bytes()) {
-                // Lines of the host may be long.
+                // Lines about the host may be long.
                 if !is_whole && !self.skip_line() {
                     return None;
                 }
@@ -192,7 +193,7 @@ impl<R: BufRead> Statements<R> {
         }
     }
 
-    /// Reads on to the end of the line; whether there is one.
+    /// Reads on to the end of the line; returns whether there is one.
     fn skip_line(&mut self) -> bool {
         loop {
             let Ok(bytes) = self.input.fill_buf() else { return false };

@@ -7,12 +7,12 @@ use super::trust::{Meaning, meaning};
 use super::verdict::{Judgement, Statement};
 use crate::decode::segment::PacketId;
 
-/// Judgements that are kept at most without being asked for: the last ones.
+/// Judgements that nobody asked for: at most this many are kept, the latest.
 const LAST: usize = 200_000;
-/// Judgements that were asked for, and are kept at most: findings have room for fewer.
+/// Judgements that were asked for: at most this many are kept; findings have room for fewer.
 const KEPT: usize = 100_000;
 
-/// The judgements of packets. Of a stream without an end the last ones, and those that findings asked for.
+/// The judgements of packets. For a stream without an end the latest are kept, and those that findings asked for.
 #[derive(Debug)]
 pub struct Judgements {
     last: HashMap<PacketId, Arc<Judgement>>,
@@ -28,7 +28,7 @@ impl Default for Judgements {
 }
 
 impl Judgements {
-    /// None yet, and all that come are kept: for a capture with an end.
+    /// An empty table that keeps all judgements: for a capture with an end.
     pub fn without_limit() -> Judgements {
         Judgements { most: usize::MAX, ..Judgements::default() }
     }
@@ -38,7 +38,7 @@ impl Judgements {
         self.change(packet, |judgement| judgement.add(statement));
     }
 
-    /// Adds a judgement that was written down earlier.
+    /// Adds a judgement that was recorded earlier.
     pub fn insert(&mut self, packet: PacketId, judgement: Judgement) {
         self.change(packet, |known| *known = judgement);
     }
@@ -65,7 +65,7 @@ impl Judgements {
         self.kept.get(&packet).or_else(|| self.last.get(&packet))
     }
 
-    /// The judgement of a packet that a finding names: it is kept.
+    /// The judgement of a packet that a finding names: it stays in the table.
     pub fn keep(&mut self, packet: PacketId) -> Option<Arc<Judgement>> {
         let found = self.of(packet).cloned()?;
         if self.kept.len() < KEPT {
@@ -80,7 +80,7 @@ impl Judgements {
         all.map(|(packet, judgement)| (packet, Arc::unwrap_or_clone(judgement))).collect()
     }
 
-    /// Takes over all of another's.
+    /// Takes over all judgements of another table.
     pub fn append(&mut self, other: Judgements) {
         for (packet, judgement) in other.last.into_iter().chain(other.kept) {
             self.insert(packet, Arc::unwrap_or_clone(judgement));

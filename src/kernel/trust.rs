@@ -1,7 +1,7 @@
 //! How much a statement of the kernel proves: one table.
 //!
-//! Measured on Linux 6.1, 6.12 and 6.18. Before a reason got its name the kernel said `NOT_SPECIFIED`, which it also says
-//! of harmless drops: a repeated SYN, the bare ACK of `TCP_DEFER_ACCEPT`.
+//! Measured on Linux 6.1, 6.12 and 6.18. Drops whose reason had no name yet have `NOT_SPECIFIED`. So do harmless drops:
+//! a repeated SYN, the bare ACK of `TCP_DEFER_ACCEPT`.
 
 use super::verdict::{DropSite, Judgement, Queues, UNSPECIFIED};
 
@@ -49,11 +49,11 @@ enum Said {
     AtListener,
 }
 
-/// One line of the table: `reason` and `function` are as the kernel names them; empty fits all. A reason that ends in
-/// `*` fits those that begin so.
+/// One line of the table: `reason` and `function` are the kernel's names; an empty one matches all. A reason that ends
+/// in `*` matches all that begin with the text before it.
 struct Rule(Said, &'static str, &'static str, QueueCondition, Meaning);
 
-/// A reason that is not in it proves nothing. The first line that fits holds.
+/// A reason that is not in it proves nothing. The first line that matches counts.
 #[rustfmt::skip]
 const TABLE: &[Rule] = &[
     // 6.15 and later name it. The RST of tcp_abort_on_overflow comes with the same drop.
@@ -64,10 +64,11 @@ const TABLE: &[Rule] = &[
     Rule(Said::AtListener, "", "tcp_conn_request", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
     // With syncookies the kernel answers at a full SYN queue, too.
     Rule(Said::AtListener, "", "tcp_conn_request", QueueCondition::SynQueueDrops, Meaning::SynQueueFull),
-    // Said wherever a valid cookie comes to nothing: memory and routes are other causes. An invalid one is answered with a RST.
+    // Given wherever a valid cookie comes to nothing: memory and routes are other causes. An invalid one is answered
+    // with a RST.
     Rule(Said::Dropped, "NO_SOCKET", "cookie_v4_check", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::Dropped, "NO_SOCKET", "cookie_v6_check", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
-    // tcp_abort_on_overflow: also said of a SYN in the window of a half-open connection.
+    // tcp_abort_on_overflow: also given for a SYN in the window of a half-open connection.
     Rule(Said::Reset, "INVALID_SYN", "", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::Dropped, "NETFILTER_*", "", QueueCondition::Always, Meaning::Filtered),
     Rule(Said::Dropped, "NO_SOCKET", "tcp_v4_rcv", QueueCondition::Always, Meaning::NoSocket),
@@ -89,7 +90,8 @@ const TABLE: &[Rule] = &[
     Rule(Said::Sent, "TCP_ABORT_ON_MEMORY", "", QueueCondition::Always, Meaning::NoMemory),
     Rule(Said::Reset, "TCP_TIMEWAIT_SOCKET", "", QueueCondition::Always, Meaning::TimeWait),
     Rule(Said::Reset, "TCP_ABORT_ON_CLOSE", "", QueueCondition::Always, Meaning::UnreadData),
-    // In vain looked for here: TCP_STATE (SO_LINGER 0 and a closed listener alike), TCP_FLAGS, and no reason at all.
+    // These are left out on purpose: TCP_STATE (SO_LINGER 0 and a closed listener alike), TCP_FLAGS, and no reason at
+    // all.
 ];
 
 /// What a judgement proves; `None` where it proves nothing.

@@ -1,4 +1,4 @@
-//! What the kernel says: one statement about one segment, and all statements about a packet together.
+//! Statements of the kernel: one about one segment, and all about one packet together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::decode::segment::Flags;
 use crate::time::Timestamp;
 
-/// A name that the kernel gives: of a reason, of a function.
+/// A name that the kernel gives to a reason or a function.
 pub type Name = Arc<str>;
 
 /// What happened to a packet, or what a socket did.
 ///
-/// Its names in a recording are the words of a report.
+/// Its names in a recording are those in a report.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelEvent {
@@ -36,7 +36,7 @@ pub struct Queues {
     pub accept: u32,
     /// Handshakes that wait for their final ACK.
     pub syn: u32,
-    /// The limit of both; one more fits into either.
+    /// The limit of both; the kernel lets one more into either.
     pub limit: u32,
     /// Whether syncookies are known to be off: only then does the kernel drop a SYN at a full SYN queue.
     pub without_cookies: bool,
@@ -61,7 +61,7 @@ impl Queues {
     }
 }
 
-/// By what a segment is recognised.
+/// The fields by which a segment is recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SegmentKey {
     /// Who sent it.
@@ -87,9 +87,9 @@ pub struct Statement {
     pub event: KernelEvent,
     /// When.
     pub time: Timestamp,
-    /// Why, where this kernel says so.
+    /// Why, if this kernel gives a reason.
     pub reason: Option<Name>,
-    /// Where in the kernel, where that is known.
+    /// The function in the kernel, if it is known.
     pub function: Option<Name>,
     /// The queues, where a listener was concerned.
     pub queues: Option<Queues>,
@@ -100,13 +100,13 @@ pub struct Statement {
 /// Why and where.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct DropSite {
-    /// Why, where this kernel says so.
+    /// Why, if this kernel gives a reason.
     pub reason: Option<Name>,
-    /// Where in the kernel, where that is known.
+    /// The function in the kernel, if it is known.
     pub function: Option<Name>,
 }
 
-/// All that the kernel said of one packet.
+/// All statements about one packet.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Judgement {
     /// It was dropped.
@@ -149,7 +149,7 @@ impl Judgement {
         };
     }
 
-    /// The place that decides: of the drop, unless the kernel names no reason there and does so for the RST.
+    /// The place that decides: that of the drop, unless the kernel names a reason only for the RST.
     pub fn place(&self) -> Option<&DropSite> {
         let named = |place: &&DropSite| place.reason.as_deref().is_some_and(|reason| reason != UNSPECIFIED);
         let all = || [&self.dropped, &self.reset, &self.sent].into_iter().flatten();
@@ -157,7 +157,7 @@ impl Judgement {
     }
 }
 
-/// The name of a reason that says nothing.
+/// The name of a reason that has no meaning.
 pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
 
 /// Statements since the last time.
@@ -169,6 +169,6 @@ pub struct NewStatements {
     pub lost: u64,
     /// Packets whose namespace is not known, since the beginning.
     pub unplaced: u64,
-    /// All that was said until then is there.
+    /// All statements up to this time are included.
     pub until: Timestamp,
 }

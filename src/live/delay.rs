@@ -8,7 +8,7 @@ use crate::live::kernel_words::KernelWords;
 use crate::live::output::Recorder;
 use crate::time::Timestamp;
 
-/// Packets that wait at most; beyond that the oldest go without a comment.
+/// How many packets may wait; beyond that the oldest are written without a comment.
 const MOST: usize = 300_000;
 
 /// Blocks that wait, the oldest first.
@@ -21,7 +21,7 @@ pub(super) struct Delay {
 }
 
 impl Delay {
-    /// Hands over packets that have waited long enough, and lets `blocks` wait. Without the kernel's statements nothing
+    /// Hands over packets that have waited long enough, and makes `blocks` wait. If the kernel is not asked, nothing
     /// waits.
     pub fn record(&mut self, blocks: &mut [Block], recorder: &mut dyn Recorder, words: Option<&KernelWords>) {
         let Some(words) = words else {

@@ -7,7 +7,7 @@ use crate::diagnose::host::account::TIME_WAIT_OVERFLOW;
 use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
 
-/// What a counter of the kernel means that rose although no captured connection shows it.
+/// Explains a counter of the kernel that rose although no captured connection shows it.
 pub fn why_unseen(counter: &str) -> &'static str {
     match counter == TIME_WAIT_OVERFLOW.name {
         true => {
@@ -31,7 +31,8 @@ pub enum LiveEvent {
         /// The finding.
         finding: Box<Finding>,
     },
-    /// More is known of a finding: other certainty, more packets, another kind (then `was` names the id before).
+    /// More is known of a finding: another certainty, more packets, or another kind. After a change of kind, `was`
+    /// holds the earlier id.
     Updated {
         /// When, RFC 3339.
         at: String,
@@ -50,19 +51,19 @@ pub enum LiveEvent {
         /// Why.
         reason: String,
     },
-    /// An incident goes on otherwise than before.
+    /// An incident has another phase than before.
     Changed {
         /// When, RFC 3339.
         at: String,
-        /// How it goes on now.
+        /// Its phase now.
         state: Phase,
         /// The whole of it.
         incident: Box<Incident>,
-        /// What the sockets that it is about have refused by their own count.
+        /// How much the incident's sockets have refused by their own counts.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         refused: Option<String>,
     },
-    /// An incident has ended: nothing of it for a while.
+    /// An incident has ended: nothing was added to it for a while.
     Closed {
         /// When, RFC 3339.
         at: String,
@@ -80,7 +81,7 @@ pub enum LiveEvent {
         /// The listeners whose own drop counts rose in that second, `address:port`.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         listeners: Vec<String>,
-        /// What these have refused by their own drop counts, one sentence each.
+        /// How much these have refused by their own drop counts, one sentence each.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         refused: Vec<String>,
     },
@@ -103,18 +104,18 @@ pub enum LiveEvent {
         /// Incidents that are open.
         open: u64,
     },
-    /// A limit of the observation: drops, an interface that went away, a budget.
+    /// Something limits the observation: drops, an interface that went away, a memory limit.
     Warning {
         /// When, RFC 3339.
         at: String,
         /// What.
         text: String,
     },
-    /// An incident has grown by findings that are only counted: there are too many to tell each.
+    /// An incident has grown by findings that are only counted: there are too many to report each.
     Grew {
         /// When, RFC 3339.
         at: String,
-        /// As it is now; `findings` names those that were told.
+        /// The incident as it is now; `findings` holds those that were reported.
         incident: Box<Incident>,
     },
 }

@@ -18,7 +18,7 @@ use crate::report::terminal::counted;
 const WAITING: usize = 64;
 /// A program that takes longer is ended.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// When the watch ends, the program has so long for all that waits: a report must not wait for it.
+/// When the watch ends, the program has this long for all events that wait: the report must not wait for it.
 const AT_THE_END: Duration = Duration::from_secs(3);
 /// How often it is looked whether the program has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct IncidentHook {
     events: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
-    /// Until when the program may run, once the watch ends.
+    /// How long the program may still run once the watch ends.
     end: Arc<OnceLock<Instant>>,
     told: ByIncident,
     left_out: u64,
@@ -35,7 +35,7 @@ pub struct IncidentHook {
 }
 
 impl IncidentHook {
-    /// Gets ready to start `program`; no shell reads the name. `warn` is told what goes wrong.
+    /// Prepares to start `program`; no shell reads the name. `warn` gets a message when something goes wrong.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -55,7 +55,7 @@ impl IncidentHook {
             }
             if left_out > 0 {
                 warn(&format!(
-                    "--on-incident: the watch ended before {} could be told",
+                    "--on-incident: the watch ended before {} could be passed on",
                     counted(left_out, "event")
                 ));
             }
@@ -107,7 +107,7 @@ impl Output for IncidentHook {
 
 impl Drop for IncidentHook {
     fn drop(&mut self) {
-        // What waits is still told, if that does not take long.
+        // Events that wait are still passed on, if that does not take long.
         let _ = self.end.set(Instant::now() + AT_THE_END);
         drop(self.events.take());
         if let Some(thread) = self.thread.take() {
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<LiveEvent>(&lines).unwrap(), closed, "{lines}");
     }
 
-    /// A program that neither reads nor ends holds up the end of the watch for a few seconds, however much waits.
+    /// A program that neither reads nor ends delays the end of the watch by a few seconds, however many events wait.
     #[test]
     #[cfg(unix)]
     fn the_end_does_not_wait_for_a_program_that_hangs() {

@@ -1,4 +1,4 @@
-//! One line an incident: which events say something new about one, and which only more of the same.
+//! Which events say something new about an incident, and which only repeat it.
 
 use std::collections::BTreeMap;
 

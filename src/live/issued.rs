@@ -1,9 +1,9 @@
 //! The findings issued so far, their later changes, and the incidents that they form.
 //!
-//! A finding is issued when its draft has not changed for [`SETTLE`]: until then the next packets may turn it into
-//! another one. From then on it is updated while more becomes known, and withdrawn if its draft is gone for as long.
-//! When the engine has forgotten what surrounded a connection, its finding stays as it was last. What the kernel has
-//! confirmed stands: later knowledge is a further sentence.
+//! A finding is issued when its draft has not changed for [`SETTLE`]: until then the next packets may change it. From
+//! then on it is updated while more becomes known, and withdrawn if its draft is gone for as long. When the engine has
+//! forgotten a connection, its finding stays as it was last. A finding that the kernel has confirmed stands: later
+//! knowledge adds a sentence to it.
 
 mod confirmed;
 mod counted_findings;
@@ -29,18 +29,18 @@ use crate::live::witness::{RemainingFindings, Unheard};
 use crate::model::{Incident, Kind, Vantage};
 use crate::time::{Span, Timestamp};
 
-/// How long a draft must stand before it is told, and be gone before it is withdrawn.
+/// How long a draft must stay unchanged before it is issued, and be gone before its finding is withdrawn.
 pub const SETTLE: Span = Span::millis(300);
 /// The same where the kernel confirms it.
 const SETTLE_CONFIRMED: Span = Span::millis(100);
 /// The same when the host's counters neither confirm nor exclude the finding. The kernel's statements on single packets
 /// come by then ([`crate::kernel::join::PATIENCE`]).
 const SETTLE_HEARD: Span = Span::millis(150);
-/// How long a draft waits for the kernel to be heard, if it is not.
+/// How long a draft waits if the kernel does not answer.
 const HEARING: Span = Span::secs(3);
-/// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
+/// An incident without a new finding for this long has ended: findings of one incident are no further apart.
 const QUIET: Span = incident::APART;
-/// More of the same is told after this, then after twice that, and so on.
+/// An incident's growth is reported after this, then after twice that, and so on.
 const FIRST_WAIT: Span = Span::secs(1);
 const LONGEST_WAIT: Span = Span::secs(64);
 /// How much is remembered.
@@ -48,7 +48,7 @@ const LONGEST_WAIT: Span = Span::secs(64);
 pub struct IssuedLimits {
     /// Findings in full.
     pub findings: usize,
-    /// Findings in full of one kind at one listener.
+    /// Findings that are listed of one kind at one listener.
     pub of_a_kind: usize,
     /// Incidents that are over.
     pub closed: usize,
@@ -60,10 +60,10 @@ impl Default for IssuedLimits {
     }
 }
 
-/// What makes a finding the same from one moment to the next.
+/// Identifies a finding from one moment to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 enum IssuedKey {
-    /// Of one connection.
+    /// Of one connection, by its first packet.
     Connection(PacketId, Kind),
     /// Of a listener as a whole.
     Place(Option<Host>, Kind),
@@ -95,19 +95,19 @@ impl IssuedKey {
     }
 }
 
-/// What a finding rests on.
+/// The evidence that a finding rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Backing {
     /// Packets.
     Packets,
-    /// The kernel has confirmed it: then it stands, whatever comes later.
+    /// The kernel has confirmed it: it stands, whatever comes later.
     Kernel,
 }
 
-/// Kind and listener: what incidents are made of.
+/// Kind and listener: incidents are formed by these.
 type ListenerKey = (Kind, Option<Host>);
 
-/// The same as an incident names it.
+/// The same, with the listener as an incident names it.
 type IncidentKey = (Kind, Option<SocketAddr>);
 
 fn named((kind, host): ListenerKey) -> IncidentKey {
@@ -118,7 +118,7 @@ fn name_of(incident: &Incident) -> IncidentKey {
     (incident.kind, incident.listener)
 }
 
-/// A finding that was told.
+/// A finding that was issued.
 struct IssuedFinding {
     draft: Box<Draft>,
     written: Written,
@@ -128,9 +128,9 @@ struct IssuedFinding {
     over: bool,
     told_at: Timestamp,
     wait: Span,
-    /// Whether more is known than was told.
+    /// Whether more is known than was reported.
     grown: bool,
-    /// Its id as told, if that has changed since.
+    /// The id under which it was issued, if that has changed since.
     was: Option<String>,
     missing_since: Option<Timestamp>,
     backing: Backing,
@@ -139,7 +139,7 @@ struct IssuedFinding {
 }
 
 impl IssuedFinding {
-    /// The id by which it was told last.
+    /// The id under which it was reported last.
     fn told_as(self) -> String {
         self.was.unwrap_or(self.written.finding.id)
     }
@@ -149,14 +149,14 @@ impl IssuedFinding {
 #[derive(Default)]
 pub struct IssuedFindings {
     bounds: IssuedLimits,
-    /// By the order in which they were told.
+    /// In the order in which they were issued.
     entries: BTreeMap<u64, IssuedFinding>,
     next: u64,
     index: HashMap<IssuedKey, u64>,
     by_connection: HashMap<PacketId, Vec<IssuedKey>>,
     /// Findings that may come from either of two connections.
     by_ends: IdentityIndex,
-    /// Drafts that have not stood long enough.
+    /// Drafts that have not stayed unchanged for long enough.
     pending: HashMap<IssuedKey, Timestamp>,
     in_place: HashMap<ListenerKey, usize>,
     /// By kind and by the name of the listener, as incidents have it.
@@ -164,28 +164,28 @@ pub struct IssuedFindings {
     counted: HashSet<IssuedKey>,
     open: Vec<Incident>,
     closed: VecDeque<Incident>,
-    /// Findings that were forgotten for want of room.
+    /// How many findings were forgotten for want of room.
     pub forgotten: u64,
-    /// Whether the draft of a finding is gone that was not withdrawn yet.
+    /// Whether the draft of some finding is gone, and that finding is not withdrawn yet.
     gone: bool,
-    /// Incidents that are over, though not for long: the kernel says so.
+    /// Incidents that have ended because the kernel says so, although their last finding is recent.
     ended: HashSet<String>,
 }
 
-/// What a look brought, before it is an event.
+/// A change found by a look, before it becomes an event.
 enum IssuedChange {
     Opened(u64),
     Updated(u64, Option<String>),
     Withdrawn(String),
 }
 
-/// How long a draft has to stand before it is told, where it is `settle` as a rule.
+/// How long a draft has to stay unchanged before it is issued, where `settle` is the usual time.
 fn patience(draft: &Draft, unheard: Option<Unheard>, round: &LookResults, settle: Span) -> Span {
     let key = IssuedKey::of(draft);
     match unheard {
         _ if settle == Span::ZERO => settle,
         Some(Unheard::Yet) => HEARING,
-        // What a listener's own socket has counted turns into nothing else.
+        // A finding from the drop counts of a listener's own socket never turns into another one.
         _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
         _ if round.is_confirmed(key) => settle.min(SETTLE_CONFIRMED),
         None if draft.was_checked_by_host() => settle.min(SETTLE_HEARD),
@@ -194,13 +194,13 @@ fn patience(draft: &Draft, unheard: Option<Unheard>, round: &LookResults, settle
 }
 
 impl IssuedFindings {
-    /// With other bounds than usual.
+    /// The same with other limits.
     pub fn within(bounds: IssuedLimits) -> IssuedFindings {
         IssuedFindings { bounds, ..IssuedFindings::default() }
     }
 
-    /// Compares the current drafts (after the kernel was heard) with the issued findings, and returns the changes. With
-    /// `settle` zero they are issued at once.
+    /// Compares the current drafts with the issued findings, after the kernel was asked, and returns the changes. With
+    /// `settle` zero, drafts are issued at once.
     pub fn compare(
         &mut self,
         judged: RemainingFindings,
@@ -284,12 +284,13 @@ impl IssuedFindings {
             && known.is_some_and(|entry| entry.over && draft.during().0 > entry.draft.during().1)
     }
 
-    /// Whether a draft has not stood, or been gone, for long enough.
+    /// Whether a draft has not stayed unchanged, or been gone, for long enough.
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty() || self.gone
     }
 
-    /// Whether the kernel was heard about this connection before: then its findings stay as they are until it is again.
+    /// Whether the kernel has answered about this connection before: then its findings stay as they are until it
+    /// answers again.
     fn is_judged(&mut self, key: IssuedKey, present: &mut HashSet<IssuedKey>) -> bool {
         let keys = key.connection().and_then(|connection| self.by_connection.get(&connection)).cloned();
         let numbers: Vec<u64> =
@@ -330,7 +331,7 @@ impl IssuedFindings {
             let mut written = write::finding((*draft).clone(), vantage, paths);
             let was = &entry.written.finding;
             if draft.connection.is_none() && written.finding.first > was.first {
-                // Its beginning is no longer remembered; it is the same flood all the same.
+                // Its beginning is no longer remembered, but it is the same flood.
                 written.finding.first = was.first;
                 written.finding.id.clone_from(&was.id);
             }
@@ -353,7 +354,7 @@ impl IssuedFindings {
         }
     }
 
-    /// Findings that the detectors no longer say, although they know the connection.
+    /// Findings without a draft, although the engine still knows their connection.
     fn missing(
         &mut self,
         present: &HashSet<IssuedKey>,
@@ -390,7 +391,7 @@ impl IssuedFindings {
         changes: &mut Vec<IssuedChange>,
     ) {
         let place = (draft.kind, draft.server);
-        // Another finding of the same connection that is gone has turned into this one.
+        // A finding of the same connection whose draft is gone has turned into this one.
         let before = key.connection().and_then(|connection| {
             let keys = self.by_connection.get(&connection)?;
             keys.iter().copied().find(|other| {
@@ -446,7 +447,7 @@ impl IssuedFindings {
         if let Some(entry) = self.entries.get(&number) {
             let key = IssuedKey::of(&entry.draft);
             if self.index.get(&key) == Some(&number) {
-                // Its draft may still stand; it is not to be told again.
+                // Its draft may still exist; it must not be issued again.
                 self.unlink(key);
                 self.counted.insert(key);
             }
@@ -489,7 +490,7 @@ impl IssuedFindings {
         self.index.remove(&key)
     }
 
-    /// What the engine has forgotten stays as it is.
+    /// A finding whose connection the engine has forgotten stays as it is.
     fn forget(&mut self, sight: &CurrentResult) {
         let gone: Vec<IssuedKey> = self
             .index
@@ -505,7 +506,7 @@ impl IssuedFindings {
         }
     }
 
-    /// Makes incidents of the findings that are not over, and keeps the names that were told.
+    /// Groups the findings that are not over into incidents, and keeps the ids that were issued.
     fn group(&mut self, context: &CaptureContext) {
         let mut told: HashMap<&str, &str> = HashMap::new();
         for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
@@ -518,7 +519,7 @@ impl IssuedFindings {
         let mut taken: HashSet<String> = HashSet::new();
         for incident in &incidents {
             let known = incident.findings.iter().find_map(|id| told.get(id.as_str()).copied());
-            // When an incident splits, its first part keeps the name.
+            // When an incident splits, its first part keeps the id.
             let name = known.filter(|name| !taken.contains(*name)).unwrap_or(&incident.id).to_owned();
             taken.insert(name.clone());
             renamed.insert(incident.id.clone(), name);
@@ -552,12 +553,12 @@ impl IssuedFindings {
         now - self.last(incident) >= QUIET || self.ended.contains(&incident.id)
     }
 
-    /// Says that an incident is over: it is closed with the next look.
+    /// Notes that an incident has ended: it is closed with the next look.
     pub fn end(&mut self, incident: &str) {
         self.ended.insert(incident.to_owned());
     }
 
-    /// When the last finding of an incident was.
+    /// The time of the incident's last finding.
     fn last(&self, incident: &Incident) -> Timestamp {
         let folded = self.folded_of(incident).map(|folded| folded.until);
         incident.last.max(folded.unwrap_or(Timestamp::MIN))
@@ -586,13 +587,13 @@ impl IssuedFindings {
                 IssuedChange::Withdrawn(id) => events.push(LiveEvent::Withdrawn {
                     at: at(),
                     finding: id,
-                    reason: "later packets show that it was none".to_owned(),
+                    reason: "later packets show that there was no such problem".to_owned(),
                 }),
             }
         }
     }
 
-    /// Closes the incidents that nothing was added to for a while.
+    /// Closes incidents that have had no new finding for a while.
     fn close(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         let open = std::mem::take(&mut self.open);
         let (over, open): (Vec<_>, Vec<_>) =
@@ -635,19 +636,19 @@ impl IssuedFindings {
         }
     }
 
-    /// How many incidents may go on.
+    /// The number of open incidents.
     pub fn going_on(&self) -> usize {
         self.open.len()
     }
 
-    /// Incidents that may go on: the gravest first, of those the latest; `most` at most.
+    /// Open incidents, `most` at most: the gravest first, and of equal ones the latest.
     pub fn open(&self, most: usize) -> Vec<Incident> {
         let mut open: Vec<&Incident> = self.open.iter().collect();
         open.sort_by(|a, b| (b.severity, &b.last).cmp(&(a.severity, &a.last)));
         open.into_iter().take(most).map(|incident| self.whole(incident)).collect()
     }
 
-    /// Incidents that are over, the latest first.
+    /// Incidents that have ended, the latest first.
     pub fn closed(&self) -> impl Iterator<Item = &Incident> {
         self.closed.iter().rev()
     }

@@ -1,8 +1,7 @@
-//! The kernel of this machine as a witness, and what a watch asks of it besides: a namespace, and no more rights than
-//! it takes.
+//! The kernel of this machine as a source of facts, the namespace to watch, and the reduction of rights.
 //!
-//! Capabilities belong to threads. A capturing thread keeps `CAP_NET_RAW`, without which it could not open an interface
-//! again that was removed and came back; it does nothing but copy packets. All others keep nothing.
+//! Capabilities belong to threads. A capturing thread keeps `CAP_NET_RAW`, without which it could not reopen an
+//! interface that was removed and came back; it only copies packets. All other threads keep none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,21 +26,21 @@ pub use crate::host::rights::{drop_rights, keep_capture_right};
 use crate::live::witness::HostSource;
 use crate::time::Timestamp;
 
-/// How often settings and addresses are read; counters and listeners are each time.
+/// How often settings and addresses are read; counters and listeners are read each time.
 const SETTINGS: Duration = Duration::from_secs(5);
-/// How often the states of processes are read, and every how many times new ones are looked for.
+/// How often the states of processes are read, and after how many readings new processes are looked for.
 const HOLDERS: Duration = Duration::from_secs(10);
 const ALL_PROCESSES: u32 = 6;
-/// The watch begins no later than this, whether or not all processes were looked at.
+/// The watch begins after this at the latest, whether or not all processes were looked at.
 const FIRST_SEARCH: Duration = Duration::from_secs(2);
 /// How often sockets are counted by state, while segments come and otherwise.
 const STATES: Duration = Duration::from_secs(1);
 const IDLE_STATES: Duration = Duration::from_secs(10);
-/// How often it is seen whether a namespace still has its name.
+/// How often it is checked whether a namespace still has its name.
 const NAME: Duration = Duration::from_secs(1);
 /// A namespace without a packet is looked at again after this.
 const UNMOVED: Duration = Duration::from_millis(950);
-/// A kernel that does not answer by then is not waited for.
+/// A kernel that has not answered by then is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A network namespace other than the one the program was started in.
@@ -56,7 +55,7 @@ pub struct Namespace {
 /// The state of a namespace that is held open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
-    /// It has its name, as far as that can be seen.
+    /// It has its name, as far as that is known.
     Named,
     /// The name, or the process, is gone.
     Unnamed,
@@ -108,16 +107,15 @@ impl Namespace {
         match fate {
             Fate::Named => format!("the network namespace {name} has its name again"),
             Fate::Unnamed => format!(
-                "the network namespace {name} was deleted, or its process has ended; the rest of it is still watched"
+                "the network namespace {name} was deleted, or its process has ended; what still uses it is still watched"
             ),
             Fate::Replaced => format!(
-                "the name {name} is that of another network namespace now; the one before is still watched: to watch the \
-                 new one, start again"
+                "{name} is now the name of another network namespace. The earlier one is still watched; start again to watch the new one"
             ),
         }
     }
 
-    /// Its number, as the kernel has it.
+    /// Its number in the kernel.
     ///
     /// # Errors
     /// What the system says.
@@ -135,8 +133,7 @@ impl Namespace {
 
     /// Moves the calling thread there.
     ///
-    /// # Errors
-    /// Mostly that this takes `CAP_SYS_ADMIN`; the message says so.
+    /// # Errors Usually that this needs `CAP_SYS_ADMIN`; the message says so.
     pub fn enter(&self) -> io::Result<()> {
         move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|error| {
             let error = io::Error::from(error);
@@ -179,11 +176,11 @@ enum Question {
 pub struct Kernel {
     ask: Sender<Question>,
     answers: Receiver<Option<Snapshot>>,
-    /// Answers that came too late and are still under way.
+    /// Answers that came too late and have not arrived yet.
     owed: usize,
     /// The namespace, if it is not the one of this program.
     namespace: Option<(Namespace, Fate, Instant)>,
-    /// The snapshot taken at the start, before packets are captured: everything that they show comes later.
+    /// The snapshot taken at the start, before packets are captured: all packets are later than it.
     first: Option<Snapshot>,
 }
 
@@ -224,7 +221,7 @@ impl Kernel {
                         look
                     }
                 });
-                // Of a look at which the program fails nothing is known.
+                // If the program fails at a look, that look shows nothing.
                 let look = look.ok().flatten();
                 let offset = clock.offset();
                 let look = look.map(|look| Snapshot {
@@ -254,7 +251,7 @@ struct PacketWatch {
 }
 
 impl PacketWatch {
-    /// Whether something has come, or the last look is long ago: then one follows.
+    /// Whether a packet has come, or the last look is long ago: then another look is due.
     fn is_worth_a_look(&mut self) -> bool {
         let counted = Snapshot::counted().ok();
         let is_other = counted.is_none() || counted != self.counted;
@@ -276,7 +273,7 @@ struct States {
 }
 
 impl States {
-    /// Counts them again if that is due.
+    /// Counts them again if the next count is due.
     fn count(&mut self, look: &Snapshot) -> Option<Arc<BTreeMap<SocketAddr, SocketStates>>> {
         let segments = look.counters.get("TcpInSegs").copied().unwrap_or(0);
         let every = if segments == self.segments { IDLE_STATES } else { STATES };
@@ -296,7 +293,7 @@ struct Holders {
 }
 
 impl Holders {
-    /// Looks for them once with the rights that there are, and then again and again without.
+    /// Looks for them once with all rights, and then repeatedly without.
     fn start() -> io::Result<Holders> {
         let known: Arc<Mutex<Arc<BTreeMap<u64, SocketOwner>>>> = Arc::default();
         let (goes_on, ended) = mpsc::channel::<()>();
@@ -364,7 +361,7 @@ impl Kernel {
         self.ask.send(question).ok()?;
         self.owed += 1;
         let until = Instant::now() + PATIENCE;
-        // Answers come in the order of the questions: the last one owed is to this question.
+        // Answers come in the order of the questions: the last one outstanding belongs to this question.
         while self.owed > 0 {
             let left = until.saturating_duration_since(Instant::now());
             let answer = self.answers.recv_timeout(left).ok()?;

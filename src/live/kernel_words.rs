@@ -1,4 +1,4 @@
-//! The kernel's word on single packets, brought to the packets of the watch.
+//! The kernel's statements about single packets, assigned to the packets of the watch.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::kernel::verdict::{NewStatements, Statement};
 use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
 
-/// Refused packets that are remembered: connections that hang are fewer.
+/// How many refused packets are remembered: fewer connections than this hang.
 const MOST_REFUSED: usize = 20_000;
 
-/// Says what the kernel did with packets.
+/// A source of statements about what the kernel did with packets.
 pub trait StatementSource: Send {
     /// The statements since the last call. Never waits.
     fn new_statements(&mut self) -> NewStatements;
 
-    /// All that was said until now; nothing is asked any more.
+    /// All remaining statements; the kernel is asked nothing more.
     fn finish(&mut self) -> NewStatements;
 }
 
@@ -41,15 +41,15 @@ pub struct KernelWords {
     source: Box<dyn StatementSource>,
     joiner: Joiner,
     judgements: Judgements,
-    /// Packets that the kernel says it refused, the latest; and in which order they came.
+    /// The latest packets that the kernel says it refused, and the order in which they came.
     refused: Arc<HashSet<PacketId>>,
     refused_order: VecDeque<PacketId>,
     lost: u64,
-    /// How many of them the user knows of.
+    /// How many of them were reported to the user.
     told: u64,
-    /// All that was said until then was heard.
+    /// All statements up to this time have been read.
     heard_until: Timestamp,
-    /// Packets from before then have been judged.
+    /// Packets from before this time have been judged.
     settled_until: Timestamp,
 }
 
@@ -105,12 +105,12 @@ impl KernelWords {
         &self.refused
     }
 
-    /// Packets from before then have been judged, if they are.
+    /// Packets from before this time have been judged, if the kernel is asked.
     pub fn settled_until(&self) -> Timestamp {
         self.settled_until
     }
 
-    /// Says so when something was lost since the last time.
+    /// A message if statements were lost since the last time.
     pub fn loss(&mut self) -> Option<String> {
         let lost = self.lost + self.joiner.counts().given_up;
         let is_more = lost > self.told;
@@ -130,7 +130,7 @@ impl KernelWords {
         self.joiner.add_statements(heard.statements);
     }
 
-    /// The watch is over: nothing is waited for any more.
+    /// The watch is over: no further statement is waited for.
     pub fn finish(&mut self) {
         let heard = self.source.finish();
         self.hear(heard);

@@ -15,11 +15,12 @@ use crate::model::{Certainty, Finding, Incident, Kind, Severity};
 use crate::report::terminal::{Color, FAINT, Look, PLAIN, counted, grouped, sanitize, severity_style, wrap};
 use crate::time::{Span, Timestamp};
 
-/// The growth of an incident is told no more often than this.
+/// The growth of an incident is reported no more often than this.
 const GROWTH: Span = Span::secs(5);
-/// Counts are for programs; the log shows one in this many.
+/// Counts are meant for programs; the log shows one line in this many.
 const STATISTICS: u64 = 6;
-/// Of the incidents that open within this time the first are told in full, the next by a line, the others counted.
+/// Of the incidents that open within this time, the first are reported in full, the next in one line, and the others
+/// are counted.
 const OPENED_WITHIN: Span = Span::secs(10);
 const IN_FULL: u64 = 5;
 const HEADLINES: u64 = 15;
@@ -31,7 +32,7 @@ const INDENT: &str = "              ";
 /// One event a line, as JSON.
 pub struct JsonLines<W: Write> {
     out: W,
-    /// Where only incidents are told of.
+    /// Whether only incidents are reported.
     incidents: Option<ByIncident>,
 }
 
@@ -41,7 +42,7 @@ impl<W: Write> JsonLines<W> {
         JsonLines { out, incidents: None }
     }
 
-    /// Writes to `out` when an incident opens, changes or closes, and no more of its findings.
+    /// Writes to `out` when an incident opens, changes or closes, but not each of its findings.
     pub fn of_incidents(out: W) -> JsonLines<W> {
         JsonLines { out, incidents: Some(ByIncident::default()) }
     }
@@ -71,15 +72,15 @@ pub struct TextLog<W: Write> {
     /// The last log line about each open incident.
     said: BTreeMap<String, LoggedIncident>,
     statistics: u64,
-    /// Since when incidents that opened are counted, and how many have.
+    /// Since when opened incidents are counted, and how many there were.
     opened: (Timestamp, u64),
-    /// Incidents of which nothing was said.
+    /// Incidents that had no line of their own.
     untold: u64,
 }
 
 /// The last log line about an incident.
 struct LoggedIncident {
-    /// The finding that was told in full.
+    /// The finding that was reported in full.
     example: String,
     kind: Kind,
     certainty: Certainty,
@@ -171,7 +172,7 @@ impl<W: Write> TextLog<W> {
     ) -> io::Result<()> {
         let before = was.unwrap_or(&finding.id);
         let told = self.said.iter().find(|(_, said)| said.example == before).map(|(id, _)| id.clone());
-        // With its kind a finding goes over to another incident.
+        // A finding whose kind changes moves to another incident.
         let to = state.incidents.iter().find(|w| w.incident.findings.contains(&finding.id));
         let Some(told) = told else {
             return match to {
@@ -199,7 +200,7 @@ impl<W: Write> TextLog<W> {
         incident: &Incident,
         refused: Option<&str>,
     ) -> io::Result<()> {
-        // Its end has a line of its own.
+        // Its end is reported in a line of its own.
         if state == Phase::Over || !self.said.contains_key(&incident.id) {
             return Ok(());
         }
@@ -223,7 +224,7 @@ impl<W: Write> TextLog<W> {
         self.line(at, FAINT, "closed", &text)
     }
 
-    /// Incidents that have grown since they were last spoken of.
+    /// Incidents that have grown since their last line.
     fn grown(&mut self, state: &WatchState) -> io::Result<()> {
         let mut lines = Vec::new();
         for watched in state.incidents.iter().filter(|watched| watched.open) {
@@ -291,7 +292,7 @@ impl<W: Write> Output for TextLog<W> {
                 LiveEvent::Changed { at, state, incident, refused } => {
                     self.changed(at, *state, incident, refused.as_deref())?;
                 }
-                // Growth is told from the state, whether its findings are listed or only counted.
+                // Growth is read from the state, whether the findings are listed or only counted.
                 LiveEvent::Grew { .. } => {}
             }
         }

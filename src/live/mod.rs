@@ -1,5 +1,5 @@
-//! An interface watched while things happen: the same detectors as for a capture, asked again and again, and the
-//! kernel's own counters beside them.
+//! An interface, watched live: the same detectors as for a capture, run repeatedly, and compared with the kernel's own
+//! counters.
 //!
 //! ```text
 //!  feed  ->  run  ->  watch (engine::rolling, witness, issued)  ->  state, events  ->  log, screen, metrics

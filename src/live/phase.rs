@@ -30,7 +30,7 @@ struct IncidentCourse {
 pub(super) struct IncidentCourses(BTreeMap<String, IncidentCourse>);
 
 impl IncidentCourses {
-    /// Brings the open incidents up to date; gives those whose phase has changed as the kernel sees it.
+    /// Updates the open incidents, and returns those whose phase has changed by what the kernel shows.
     pub(super) fn follow(
         &mut self,
         open: &[Incident],
@@ -53,7 +53,8 @@ impl IncidentCourses {
             let phase = phase(course, trouble, now);
             if phase != course.phase {
                 course.phase = phase;
-                // That no connection was added for a while is no news; what the kernel says is.
+                // A change of phase is reported only if the kernel shows it. That no connection was added for a while
+                // is not reported.
                 changed.extend(trouble.map(|_| (incident.clone(), phase)));
             }
         }
@@ -66,7 +67,7 @@ impl IncidentCourses {
     }
 }
 
-/// What the kernel knows of the queue whose overflow the incident is.
+/// The kernel's data about the queue that the incident is about.
 fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<AddressTrouble> {
     if !registry::spec(incident.kind).has(Property::QueueWasFull) {
         return None;

@@ -1,4 +1,4 @@
-//! The loop: packets from a feed into the watch, ticks out to the outputs.
+//! The loop: packets from a feed into the watch, events and states to the outputs.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -19,22 +19,22 @@ use crate::time::{Span, Timestamp};
 const TICK: Span = Span::millis(100);
 /// Blocks that are decoded and tracked at once at most.
 const AT_ONCE: usize = 16;
-/// Signals are looked at this often, and whenever an interface says that it is silent.
+/// Signals are checked this often, and whenever an interface reports that it is silent.
 const ATTENTIVE: Duration = Duration::from_millis(600);
-/// Where nothing comes and nothing is known, the engine is asked this often.
+/// If no packets come and no connection is known, the engine is asked this often.
 const IDLE_TICK: Span = Span::secs(1);
-/// The engine is not asked again before this many times as long has passed as it took: at most a fifth of the time goes
-/// into that.
+/// The engine is not asked again before this many times the duration of its last answer: at most a fifth of the time is
+/// spent on it.
 const REST: u32 = 4;
 
 /// After the end, packets from before it are still read, for this long at most.
 const LEFT_OVER: Duration = Duration::from_secs(10);
-/// All have been read where none has come for this long: the kernel hands its blocks over sooner.
+/// When no packet has come for this long, all have been read: the kernel hands its blocks over sooner.
 const NONE_LEFT: Duration = Duration::from_millis(150);
-/// For this long it waits for the next of them.
+/// How long each wait for the next of them is.
 const MORE: Duration = Duration::from_millis(25);
 
-/// A feed whose clock stands still for longer has not just fallen behind.
+/// A feed whose clock stands still for longer than this is not just behind.
 const SET_BACK: Duration = Duration::from_secs(10);
 
 /// When to end.
@@ -49,9 +49,9 @@ pub struct EndCondition {
 /// Whose time counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeSource {
-    /// The machine's: packets come when they come, and asking the engine must leave time for them.
+    /// The clock of the machine: packets come in real time, and the engine must leave time to read them.
     Machine,
-    /// Only that of the packets: the feed plays a script as fast as it goes.
+    /// The clock of the packets alone: the feed plays a script as fast as possible.
     Script,
 }
 
@@ -70,7 +70,7 @@ pub enum RunRequest {
 pub struct WatchRun<'a> {
     /// Where packets come from.
     pub feed: &'a mut dyn Feed,
-    /// What makes sense of them.
+    /// The watch that evaluates them.
     pub watch: Watch,
     /// Who is told.
     pub outputs: Vec<Box<dyn Output + 'a>>,
@@ -86,11 +86,11 @@ pub struct WatchRun<'a> {
 pub struct Ended {
     /// The report.
     pub outcome: Box<Analysis>,
-    /// What an output said that could not be written any more: a pipe that nobody reads, a full disk.
+    /// The error of an output that could not be written any more: a pipe that nobody reads, a full disk.
     pub failed: Option<io::Error>,
 }
 
-/// What a run has come to.
+/// The progress of a run.
 struct RunProgress {
     /// Since when it runs.
     begun: Instant,
@@ -103,20 +103,20 @@ struct RunProgress {
     /// The machine's clock.
     wall: SteadyClock,
     packets: u64,
-    /// The engine is not asked before, unless it is urgent.
+    /// The engine is not asked before this time, unless it is urgent.
     rest: Instant,
     /// Whether the feed has ended.
     is_over: bool,
-    /// Until when packets are wanted, once that is known.
+    /// Packets up to this time are wanted, once it is known.
     end: Option<WatchEnd>,
-    /// What an output failed at.
+    /// The error of an output that failed.
     failed: Option<io::Error>,
 }
 
-/// The end of a watch: packets from before it are still on their way.
+/// The end of a watch: packets from before it may still arrive.
 #[derive(Clone, Copy)]
 struct WatchEnd {
-    /// By the clock of the packets.
+    /// The end by the clock of the packets.
     time: Timestamp,
     /// When that was.
     since: Instant,
@@ -141,8 +141,8 @@ impl RunProgress {
         }
     }
 
-    /// The time now, given the feed's clock. Where the machine's clock was set back it goes on all the same: what settles
-    /// must not wait until the old time is reached again.
+    /// The current time, given the feed's clock. If the machine's clock was set back, time still goes on: waiting
+    /// drafts must not wait until the old time is reached again.
     fn go_on(&mut self, clock: Timestamp, pace: TimeSource) -> Timestamp {
         if clock > self.advanced.0 {
             self.advanced = (clock, Instant::now());
@@ -179,7 +179,7 @@ impl WatchEnd {
             || now.duration_since(self.since) >= LEFT_OVER
     }
 
-    /// How much of the time before the end has not been read, where it took too long.
+    /// How much of the time before the end was not read, if reading took too long.
     fn missing(&self, clock: Timestamp) -> Option<Span> {
         let is_late = self.since.elapsed() >= LEFT_OVER;
         (is_late && clock > Timestamp::MIN && clock < self.time).then(|| self.time - clock)
@@ -264,7 +264,7 @@ impl WatchRun<'_> {
         self.end(news, delay, progress.failed)
     }
 
-    /// The watch is over: packets that come from now on are not wanted, those from before are.
+    /// The watch is over: only packets from before now are still wanted.
     fn end_soon(&mut self, progress: &mut RunProgress) {
         if self.pace == TimeSource::Script {
             progress.is_over = true;
@@ -295,7 +295,7 @@ impl WatchRun<'_> {
                         progress.is_over = true;
                         break;
                     }
-                    // A script has the next block at hand; the tick is due in between.
+                    // A script always has the next block ready; a tick must still be made when it is due.
                     if self.pace == TimeSource::Script {
                         break;
                     }
@@ -310,8 +310,8 @@ impl WatchRun<'_> {
         filled
     }
 
-    /// Whether the watch is to be asked now. The kernel is asked even where the engine must rest: a listener that begins to
-    /// refuse connections is worth an exception.
+    /// Whether the watch is to be asked now. The kernel is asked even while the engine pauses: a listener that begins
+    /// to refuse connections justifies an exception.
     fn is_due(&mut self, clock: Timestamp, progress: &RunProgress) -> bool {
         if clock == Timestamp::MIN {
             return false;
@@ -356,7 +356,7 @@ impl WatchRun<'_> {
         told.unwrap_or_else(|fault| watch.record_fault(WatchStep::Tick, &fault))
     }
 
-    /// Writes packets to the files. If that fails, returns the events that say so: from then on no packets are written.
+    /// Writes packets to the files. If that fails, returns events that report it; no packets are written after that.
     fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) -> Vec<LiveEvent> {
         let Some(recorder) = &mut self.recorder else { return Vec::new() };
         let words = self.watch.words();
@@ -390,8 +390,8 @@ impl WatchRun<'_> {
         events
     }
 
-    /// Sends events to all outputs. An output that fails is left out from then on: a full disk is no reason to stop
-    /// watching, but a closed pipe is, for nobody reads it.
+    /// Sends events to all outputs. An output that fails is left out afterwards: a full disk is no reason to stop
+    /// watching. A closed pipe is, since nobody reads it.
     fn show(&mut self, events: &[LiveEvent], failed: &mut Option<io::Error>) -> Next {
         let mut next = Next::Go;
         let state = self.watch.state();

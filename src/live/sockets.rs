@@ -1,5 +1,5 @@
-//! The listening sockets of the host from look to look: what each refused by its own drop count, how full its queue is,
-//! and which of them vanished or came back otherwise.
+//! The listening sockets of the host from look to look: how many connections each refused by its own drop count, how
+//! full its queue is, and which sockets vanished or came back with other properties.
 
 mod refusals;
 
@@ -25,36 +25,36 @@ use crate::time::{Span, Timestamp};
 
 /// Drops further apart than this belong to two runs, unless the queue was full in between.
 const APART: Span = Span::secs(10);
-/// A queue that is this full, in per cent, for so long is told before anything is dropped.
+/// A queue that is this full, in per cent, for this long is reported before anything is dropped.
 const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);
 /// Shorter queues are full at once.
 const WORTH_A_WORD: u32 = 5;
-/// A socket that was there for so long is missed when it is gone.
+/// When a socket that existed for this long is gone, that is reported.
 const LONG: Span = Span::secs(10);
 /// How many addresses of closed sockets are remembered.
 const MOST_GONE: usize = 1_024;
-/// Closed sockets whose queues are remembered.
+/// How many closed sockets have their queues remembered.
 const MOST_FORMER: usize = 64;
-/// Stretches of refusals that are remembered.
+/// How many intervals of refusals are remembered.
 const MOST_REFUSING: usize = 512;
-/// Seconds of which the queue is remembered.
+/// How many seconds of the queue are remembered.
 const REMEMBERED: usize = 300;
 
 /// All of them.
 #[derive(Default)]
 pub struct ListenSockets {
     known: BTreeMap<u64, KnownSocket>,
-    /// Sockets that are gone, by address, whose place nobody has taken.
+    /// Sockets that are gone and were not replaced, by address.
     gone: BTreeMap<SocketAddr, ListenSocket>,
     /// The queues of sockets that were closed; the oldest first.
     former: VecDeque<(ListenSocket, VecDeque<QueueSample>)>,
-    /// When they were looked at last, and what the host had counted then: full accept queues, full SYN queues.
+    /// The time of the last look, and the host's counts at that time: full accept queues, full SYN queues.
     looked: Option<(Timestamp, [u64; 2])>,
     refusals: Refusals,
     /// Sockets by state, by the address of the listener.
     states: BTreeMap<SocketAddr, SocketStates>,
-    /// Backlogs of sockets that have refused something, and when; the oldest first.
+    /// Backlogs of sockets that have refused something, with the times; the oldest first.
     refusing: VecDeque<RefusalInterval>,
     /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
     opened: RecentSeconds<u64>,
@@ -92,13 +92,13 @@ struct KnownSocket {
     longest: u32,
     /// The latest run of drops.
     run: Option<DropRun>,
-    /// Since when its queue has been nearly full; whether that was told.
+    /// Since when its queue has been nearly full, and whether that was reported.
     filling: Option<(Timestamp, Told)>,
     /// The queue of the last minutes.
     queue: VecDeque<QueueSample>,
     /// Its length at the end of the last seconds.
     lengths: RecentSeconds<u32>,
-    /// Who holds it, if that may be seen.
+    /// The process that holds it, if that may be read.
     holder: Option<SocketOwner>,
 }
 
@@ -107,7 +107,7 @@ struct KnownSocket {
 enum SocketOrigin {
     /// It was there when the watch began.
     Before,
-    /// It came later: all its drops count.
+    /// It appeared later: all of its drops count.
     Meanwhile,
 }
 
@@ -129,7 +129,7 @@ struct DropRun {
     full: bool,
 }
 
-/// How the sockets are that serve one address.
+/// The state of the sockets that serve one address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AddressTrouble {
     /// When the last drop was seen, if any.
@@ -161,7 +161,7 @@ impl ListenSockets {
             u64::from(socket.drops.unwrap_or(0)).saturating_sub(before.unwrap_or(0).into())
         });
         let (dropping, total) = drops.filter(|n| *n > 0).fold((0, 0), |sum, n| (sum.0 + 1, sum.1 + n));
-        // One dropped something, or all drops were overflows.
+        // Only one socket dropped something, or all drops were overflows.
         self.refusals.explain_pending(rose, counted);
         let is_clear = origin == SocketOrigin::Meanwhile && (dropping == 1 || total == rose[0]);
         for socket in sockets {
@@ -204,13 +204,13 @@ impl ListenSockets {
         told
     }
 
-    /// Backlogs of sockets that have refused something, from when to when.
+    /// Backlogs of sockets that have refused something, with the interval.
     pub fn refusing(&self) -> Vec<RefusalInterval> {
         self.refusing.iter().copied().collect()
     }
 
-    /// Sockets that were closed since the look before. What the host counted and no socket that is left has dropped was
-    /// refused by the one that is gone, if it is only one.
+    /// Sockets that were closed since the previous look. Drops that the host counted, and that no remaining socket
+    /// shows, belong to the closed socket if there is only one.
     fn closed_since(&self, sockets: &[ListenSocket]) -> Vec<(SocketAddr, SocketDrops)> {
         let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
         let gone = self.known.iter().filter(|(inode, _)| !there.contains(inode));
@@ -228,8 +228,8 @@ impl ListenSockets {
         gone.map(|one| (one.1.socket.address, drops(one))).collect()
     }
 
-    /// Forgets sockets that are gone. A message tells of each that had clients or was there for long, and of differences
-    /// of the socket that replaces it.
+    /// Forgets sockets that are gone. Each one that had clients or existed for long is reported, and so are differences
+    /// in the socket that replaces it.
     fn note_changes(&mut self, sockets: &[ListenSocket], now: Timestamp) -> Vec<String> {
         let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
         let left: Vec<u64> = self.known.keys().filter(|inode| !there.contains(inode)).copied().collect();
@@ -252,7 +252,7 @@ impl ListenSockets {
         for socket in sockets {
             let Some(was) = self.gone.remove(&socket.address) else { continue };
             if self.known.contains_key(&socket.inode) {
-                // Of several that share the address the others are still there.
+                // Other sockets that share the address are still there.
                 continue;
             }
             told.push(match (socket.backlog, was.backlog) {
@@ -292,7 +292,7 @@ impl ListenSockets {
         self.known.values().filter(move |known| inodes.contains(&known.socket.inode))
     }
 
-    /// How the sockets are that serve `server`; `None` where none is known.
+    /// The state of the sockets that serve `server`; `None` if none is known.
     pub fn trouble(&self, server: SocketAddr) -> Option<AddressTrouble> {
         let each = self.serving(server).map(|known| AddressTrouble {
             dropped: known.run.as_ref().map(|run| run.last),
@@ -301,8 +301,8 @@ impl ListenSockets {
         each.reduce(|a, b| AddressTrouble { dropped: a.dropped.max(b.dropped), full: a.full || b.full })
     }
 
-    /// What the sockets that serve `server` have refused, in a sentence: until now, and in the last second. `rows` are
-    /// the listeners as they were shown last.
+    /// A sentence on how many connections the sockets that serve `server` have refused: in all, and in the last second.
+    /// `rows` are the listeners as last shown.
     pub fn refused(&self, server: SocketAddr, rows: &[ListenerState]) -> Option<String> {
         let known: Vec<&KnownSocket> = self.serving(server).collect();
         let addresses: BTreeSet<SocketAddr> = known.iter().map(|known| known.socket.address).collect();
@@ -334,7 +334,7 @@ impl ListenSockets {
         ))
     }
 
-    /// A finding for each listener that has refused something because a queue of it was full, with the exact sum.
+    /// A finding for each listener that has refused something because one of its queues was full, with the exact sum.
     /// `known` are the findings of full queues that connections show.
     pub fn refusals(
         &mut self,
@@ -347,7 +347,7 @@ impl ListenSockets {
         let all: Vec<ListenSocket> = sockets.values().map(|known| known.socket.clone()).collect();
         let serves = |address: SocketAddr, server: SocketAddr| {
             let by = serving(&all, server);
-            // A socket that is gone has served its own address.
+            // A socket that is gone served its own address.
             by.iter().any(|socket| socket.address == address) || (by.is_empty() && address == server)
         };
         refusals.findings(context, known, serves, handshake, now)
@@ -384,8 +384,8 @@ impl ListenSockets {
         self.refusals.end(listener, kind);
     }
 
-    /// Adds to rows that know how many handshakes were completed in `second` how many connections were accepted, and which
-    /// part was refused.
+    /// Adds to the rows how many connections were accepted and which share was refused. The rows know how many
+    /// handshakes were completed in `second`.
     pub fn add_rates(&self, rows: &mut [ListenerState], second: i64) {
         let opened = self.opened.at(second).map(|(is, was)| is.saturating_sub(was));
         let grown = |row: &ListenerState| {
@@ -398,9 +398,9 @@ impl ListenSockets {
         for row in rows {
             row.refused_share = (row.refused > 0).then(|| row.refused * 100 / (row.refused + row.completed));
             let entered = match (busy, row.refused, row.completed) {
-                // What the host opened was opened here.
+                // All passive opens of the host were at this listener.
                 (1, ..) if is_busy(&&*row) => opened,
-                // What completed a handshake may have been refused.
+                // A handshake that its client completed may have been refused.
                 (_, 1.., 1..) => None,
                 _ => Some(row.completed),
             };
@@ -513,7 +513,7 @@ impl KnownSocket {
         self.queue.iter().rev().take(2).map(|sample| sample.dropped).max().unwrap_or(0)
     }
 
-    /// Says once that the queue has been nearly full for some seconds.
+    /// Reports once that the queue has been nearly full for some seconds.
     fn is_filling(&mut self, now: Timestamp) -> Option<String> {
         let limit = self.socket.backlog.filter(|limit| *limit >= WORTH_A_WORD)?;
         let queue = self.socket.accept_queue;
@@ -529,8 +529,7 @@ impl KnownSocket {
         *told = Told::Already;
         (!drops).then(|| {
             format!(
-                "the accept queue of {} has held {queue} of {limit} for {} s: the application accepts too slowly, and \
-                 what comes beyond the limit will be refused",
+                "the accept queue of {} has held {queue} of {limit} for {} s: the application accepts too slowly, and connections beyond the limit will be refused",
                 self.socket.address,
                 (now - *since).0 / 1_000_000_000
             )
@@ -553,7 +552,8 @@ impl KnownSocket {
     }
 }
 
-/// Notes the backlog of a socket that refuses something: a stretch of its own after [`APART`], or with another backlog.
+/// Notes the backlog of a socket that refuses something: a new interval begins after [`APART`], or with another
+/// backlog.
 fn note_refusing(all: &mut VecDeque<RefusalInterval>, socket: &ListenSocket, during: (Timestamp, Timestamp)) {
     let Some(backlog) = socket.backlog else { return };
     let alike = |one: &&mut RefusalInterval| (one.0, one.1) == (socket.address, backlog);

@@ -1,4 +1,4 @@
-//! What a watch knows at one moment. Plain data: screen, metrics and log show it and compute nothing.
+//! The state of a watch at one moment. Plain data: screen, metrics and log show it and compute nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub enum Phase {
     /// More connections are hit.
     #[default]
     Growing,
-    /// Nothing is added for the moment, and what caused it is still there.
+    /// Nothing is added at the moment, but the cause is still there.
     Steady,
     /// The kernel shows that the cause is gone.
     Recovering,
@@ -53,17 +53,18 @@ pub struct WatchState {
     pub connections: u64,
     /// Connections in the tables now.
     pub tracked: u64,
-    /// Bytes that the tables take now, and how many they may.
+    /// Memory that the tables take now, and their limit, bytes.
     pub memory: (u64, u64),
-    /// Listeners of the namespace, and servers seen on the wire only; in order of address.
+    /// Listeners of the namespace, and servers seen only in packets; in order of address.
     pub listeners: Vec<ListenerState>,
     /// Incidents, open ones first, then those that have closed, the latest first. Bounded.
     pub incidents: Vec<WatchedIncident>,
-    /// How much each counter of the kernel rose since the beginning, as `nstat` names them. Absent: unknown.
+    /// How much each counter of the kernel has risen since the beginning, as `nstat` names them. An absent counter is
+    /// unknown.
     pub counters: BTreeMap<String, u64>,
     /// How far the analysis is behind the newest packet.
     pub lag: Span,
-    /// Limits of the observation: drops, interfaces that went away, budgets. The latest last; bounded.
+    /// Limits of the observation: drops, interfaces that went away, memory limits. The latest last; bounded.
     pub warnings: Vec<String>,
     /// The sums of all seconds since the beginning; its `at` is the beginning.
     pub total: WatchSecond,
@@ -115,7 +116,7 @@ pub struct ListenerState {
     pub address: SocketAddr,
     /// Length of its accept queue, as sock_diag says; `None` where that is unknown.
     pub queue: Option<u32>,
-    /// How many may wait there (`listen()` argument, `somaxconn`); one more fits.
+    /// Its limit (`listen()` argument, `somaxconn`); the kernel lets one more wait.
     pub limit: Option<u32>,
     /// The longest queue seen since the beginning.
     pub longest: Option<u32>,
@@ -127,11 +128,12 @@ pub struct ListenerState {
     pub completed: u64,
     /// Open incidents at this listener.
     pub open: u64,
-    /// The inode of the socket: another one is another socket.
+    /// The inode of the socket, which identifies it.
     pub inode: Option<u64>,
-    /// Of several sockets that share the address by `SO_REUSEPORT`: which, the worst first, and how many there are.
+    /// Of several sockets that share the address by `SO_REUSEPORT`: the place of this one, the worst first, and their
+    /// number.
     pub of_several: Option<(u32, u32)>,
-    /// What the socket refused from the last look but one to the last.
+    /// How much the socket refused between the last two looks.
     pub refused: u64,
     /// The share of arrivals that was refused in that second, per cent.
     pub refused_share: Option<u64>,
@@ -143,7 +145,7 @@ pub struct ListenerState {
     pub refused_since: Option<Timestamp>,
     /// The queue of the last minutes, the oldest first.
     pub history: Vec<QueueSample>,
-    /// The process behind it in words, if it may be seen.
+    /// The process that holds it, in words, if it may be read.
     pub holder: Option<String>,
 }
 
@@ -156,7 +158,7 @@ pub struct QueueSample {
     pub length: u32,
     /// Requests in its SYN queue, where they are counted.
     pub requests: Option<u32>,
-    /// What the socket refused since the look before.
+    /// How much the socket refused since the previous look.
     pub dropped: u64,
 }
 
@@ -171,12 +173,12 @@ pub struct WatchedIncident {
     pub phase: Phase,
     /// Examples in full, three at most: their evidence gives the packet ladder.
     pub examples: Vec<Finding>,
-    /// What the kernel says to it, one sentence: `ListenOverflows rose by 37 meanwhile`.
+    /// The kernel's evidence, one sentence: `ListenOverflows rose by 37 meanwhile`.
     pub corroboration: Option<String>,
 }
 
 impl ListenerState {
-    /// One of which nothing else is known.
+    /// A listener of which nothing else is known.
     pub fn at(address: SocketAddr) -> ListenerState {
         ListenerState {
             address,

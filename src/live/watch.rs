@@ -1,4 +1,4 @@
-//! The watch: packets and the kernel's word go in, events and the [`WatchState`] come out.
+//! The watch: packets and the kernel's statements go in, events and the [`WatchState`] come out.
 //!
 //! Every tick asks the engine for its findings, as if the capture had ended at that moment, and compares them with the
 //! issued ones. It has no interface, clock or terminal, so that a script can play all of it.
@@ -33,28 +33,29 @@ use crate::live::witness::{HostObservations, HostSource};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
-/// No more often than this the kernel is asked, though a finding may wait for it.
+/// The kernel is asked no more often than this, even if a finding waits for it.
 const SOONEST_LOOK: Span = Span::millis(150);
 /// How often the engine is asked while packets come.
 const BUSY: Span = Span::millis(200);
-/// How often counts are told.
+/// How often counts are reported.
 const STATISTICS: Span = Span::secs(10);
-/// A limit that goes on being reached is told again after this.
+/// A limit that is still being reached is reported again after this.
 const AGAIN: Span = Span::secs(10);
 /// Drops this long before or after a finding cast doubt on it.
 const NEAR: Span = Span::secs(1);
 /// The same while findings wait to be issued.
 const SETTLING: Span = Span::millis(100);
-/// Even where nothing comes the engine is asked this often, as long as there are connections: time itself makes findings.
+/// Even if no packets come, the engine is asked this often as long as there are connections: time-outs alone make
+/// findings.
 const IDLE: Span = Span::millis(250);
-/// And this often without any.
+/// It is asked this often if there are none.
 const EMPTY: Span = Span::secs(2);
 /// Incidents, examples of each, listeners and warnings in a [`WatchState`].
 const INCIDENTS: usize = 128;
 const EXAMPLES: usize = 3;
 const LISTENERS: usize = 512;
 const WARNINGS: usize = 32;
-/// Stretches with drops that are remembered.
+/// How many intervals with drops are remembered.
 const DROPS: usize = 1_024;
 /// Warnings that are repeated in the report.
 const NOTES: usize = 100;
@@ -62,7 +63,7 @@ const NOTES: usize = 100;
 /// How to watch.
 #[derive(Clone, Debug, Default)]
 pub struct WatchSettings {
-    /// As for an analysis; `host` is not used.
+    /// The options of an analysis; `host` is not used.
     pub options: AnalysisOptions,
     /// Name of the host or of the namespace.
     pub host: String,
@@ -77,13 +78,13 @@ pub struct Watch {
     engine: Rolling,
     witness: Option<Box<dyn HostSource>>,
     testimony: HostObservations,
-    /// What the kernel says of single packets, if it is asked.
+    /// The kernel's statements about single packets, if it is asked.
     words: Option<KernelWords>,
     issued: IssuedFindings,
     state: WatchState,
     interfaces: Vec<Interface>,
     silences: Vec<Silence>,
-    /// Stretches in which packets were lost on the way here, and how many.
+    /// Intervals in which packets were lost on the way here, with their numbers.
     drops: VecDeque<(Timestamp, Timestamp, u64)>,
     /// Packets taken in, by interface.
     taken: Vec<PacketCount>,
@@ -94,21 +95,22 @@ pub struct Watch {
     looked: Timestamp,
     /// The newest packet when it came.
     packet_came: Timestamp,
-    /// What a look between two ticks brought.
+    /// Changes found by looks since the last tick.
     seen: Vec<LiveEvent>,
     asked: Timestamp,
     dirty: bool,
-    /// Since the last line of statistics: when, packets, segments, attempts and completed by whole seconds, drops.
+    /// Since the last line of statistics: its time, packets, segments, attempts and completed handshakes by whole
+    /// seconds, drops.
     told: ReportedTotals,
     warned: BTreeMap<&'static str, Timestamp>,
     sockets: ListenSockets,
     courses: IncidentCourses,
     notes: Vec<String>,
-    /// Where the program failed, each place once.
+    /// Places at which the program failed, each once.
     faults: Vec<String>,
 }
 
-/// Kinds of findings and when they were.
+/// Kinds of findings with their times.
 type Times = Vec<(Kind, Timestamp, Timestamp)>;
 
 #[derive(Default)]
@@ -152,17 +154,17 @@ impl Watch {
         })
     }
 
-    /// Hears what the kernel says of single packets, too.
+    /// Also reads the kernel's statements about single packets.
     pub fn listen(&mut self, words: KernelWords) {
         self.words = Some(words);
     }
 
-    /// No filter leaves anything out: where only handshakes are captured there was nothing else.
+    /// Notes that no filter leaves anything out: if only handshakes were captured, there was nothing else.
     pub fn know_unfiltered(&mut self) {
         self.engine.know_unfiltered();
     }
 
-    /// What the kernel said of single packets, if it is asked.
+    /// The kernel's statements about single packets, if it is asked.
     pub fn words(&self) -> Option<&KernelWords> {
         self.words.as_ref()
     }
@@ -219,7 +221,7 @@ impl Watch {
     fn second(&mut self, time: Timestamp) -> &mut WatchSecond {
         let at = Timestamp(time.seconds().saturating_mul(1_000_000_000));
         let seconds = &mut self.state.seconds;
-        // Beyond a minute without anything there is nothing to draw.
+        // After a minute without packets there is nothing to draw.
         let first = seconds.back().map_or(at, |last| last.at + Span::secs(1));
         let mut next = first.max(Timestamp(at.0.saturating_sub(60_000_000_000)));
         while next <= at {
@@ -314,7 +316,7 @@ impl Watch {
         sight
     }
 
-    /// Tells of counters that rose although none of `found`, and nothing that was told, explains it.
+    /// Reports counters that rose although neither `found` nor anything reported explains it.
     fn tell_unexplained(&mut self, found: Times, now: Timestamp, events: &mut Vec<LiveEvent>) {
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
@@ -340,7 +342,7 @@ impl Watch {
         }
     }
 
-    /// How the open incidents go on.
+    /// Updates the phases of the open incidents.
     fn follow(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         for (incident, state) in self.courses.follow(&self.issued.open(usize::MAX), &self.sockets, now) {
             if state == Phase::Over {
@@ -390,7 +392,7 @@ impl Watch {
             let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
             judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
         }
-        // What the packets show of a listener as a whole is part of what its socket counted.
+        // Findings about a listener as a whole are part of what its socket counted.
         let is_counted = |d: &Draft| {
             let trouble = d.server.and_then(|server| self.sockets.trouble(server.socket()));
             is_of_full_queue(d.kind) && trouble.is_some_and(|trouble| trouble.dropped.is_some())
@@ -418,12 +420,12 @@ impl Watch {
         (found, events)
     }
 
-    /// Where the program failed until now.
+    /// The places at which the program failed until now.
     pub fn faults(&self) -> &[String] {
         &self.faults
     }
 
-    /// The program failed at something that the watch does not end for: it is told once for each place.
+    /// Reports that the program failed at something that does not end the watch: once for each place.
     pub fn record_fault(&mut self, step: WatchStep, fault: &Fault) -> Vec<LiveEvent> {
         let (doing, lacks) = step.texts();
         let text = format!("this program failed while {doing} (at {fault}); {lacks}. Please report this.");
@@ -435,8 +437,8 @@ impl Watch {
         events
     }
 
-    /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here. What the kernel
-    /// confirmed before them stays confirmed.
+    /// Drops near a finding make it uncertain: a packet that seems absent may have been lost on the way here. A finding
+    /// that the kernel confirmed before stays confirmed.
     fn doubt(&self, draft: &mut Draft) {
         let (first, last) = draft.during();
         let near = |(from, to, _): &&(Timestamp, Timestamp, u64)| *from <= last + NEAR && first <= *to + NEAR;
@@ -523,7 +525,7 @@ impl Watch {
             })
             .collect();
         self.state.incidents = incidents;
-        // The second that is going on is not over yet.
+        // The current second is not over yet.
         let last = now.after(Span::secs(-1));
         self.state.listeners = self.listeners(&rates(context, last), last.seconds());
         self.state.counters = self.testimony.rises();
@@ -613,7 +615,7 @@ impl Watch {
                 self.write_what_was_told(&mut events)
             }
         };
-        // What the engine failed at is damage, too.
+        // A failure of the engine counts as damage, too.
         for damage in std::mem::take(&mut outcome.damage) {
             if self.faults.len() < NOTES && !self.faults.contains(&damage) {
                 self.faults.push(damage);
@@ -623,7 +625,7 @@ impl Watch {
         (events, outcome)
     }
 
-    /// The report from `sight` and the issued findings.
+    /// The report, from `sight` and the issued findings.
     fn write_report(&self, sight: &CurrentResult) -> Analysis {
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
@@ -631,7 +633,7 @@ impl Watch {
         told.warnings.extend(self.words.as_ref().and_then(KernelWords::note));
         if self.issued.folded() + self.issued.forgotten > 0 {
             told.warnings.push(format!(
-                "of the findings {} are not listed one by one: there were too many of one kind at one listener, or they \
+                "{} findings are not listed one by one: there were too many of one kind at one listener, or they \
                  are long over",
                 self.issued.folded() + self.issued.forgotten
             ));
@@ -649,7 +651,7 @@ impl Watch {
         }
     }
 
-    /// The report from the issued findings alone, after a failure of the program on the connections.
+    /// The report from the issued findings alone, if the program failed at the connections.
     fn write_what_was_told(&mut self, events: &mut Vec<LiveEvent>) -> Analysis {
         let blind = self.engine.empty_result();
         fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {

@@ -14,12 +14,12 @@ use crate::time::{Span, Timestamp};
 
 /// A source of facts about the host that is watched.
 pub trait HostSource: Send {
-    /// What the host knows now; `at` is the time by the packets' clock, for witnesses that have none of their own.
-    /// `None` where it does not answer.
+    /// The host's current facts; `at` is the time by the packets' clock, for sources that have no clock of their own.
+    /// `None` if the host does not answer.
     fn look(&mut self, at: Timestamp) -> Option<Snapshot>;
 
-    /// The same when nothing waits for it. Also `None` if no packet has come since the last look, unless that was long
-    /// ago.
+    /// The same, when no finding waits for it. Also `None` if no packet has come since the last look, unless that was
+    /// long ago.
     fn look_if_moved(&mut self, at: Timestamp) -> Option<Snapshot> {
         self.look(at)
     }
@@ -30,32 +30,32 @@ pub trait HostSource: Send {
     }
 }
 
-/// How long after a counter rose a finding may still come that explains it: the second SYN-ACK comes after 1 s, the
-/// third SYN after 3 s.
+/// How long after the rise of a counter a finding that explains it may still come: the second SYN-ACK comes after 1 s,
+/// the third SYN after 3 s.
 const GRACE: Span = Span::millis(4_500);
-/// The same for a counter of refusals where a listener's own socket shows them: the finding that says how many comes at
-/// once, unless no packet of it was captured.
+/// The same for a counter of refusals where a listener's own socket shows them: the finding with their number comes at
+/// once, unless none of their packets was captured.
 const GRACE_OF_SOCKET: Span = Span::millis(300);
-/// A finding explains what the counters did in its time, and this long before and after.
+/// A finding explains rises of counters during its time, and this long before and after.
 const AROUND: Span = Span::secs(1);
-/// A counter that goes on rising without a finding is told again after this.
+/// A counter that still rises without a finding is reported again after this.
 const AGAIN: Span = Span::secs(60);
 /// How long looks are kept: for the two generations of findings that the engine remembers, and a little longer.
 const KEPT: Span = Span::secs(330);
-/// Looks are thinned out when they are older than this, where two that stay are no further apart than the second value.
+/// Looks that are older than this are thinned out; two that stay are then at least the second value apart.
 const FRESH: Span = Span::secs(10);
 const SPARE: Span = Span::millis(1_300);
-/// Listeners named beside a counter.
+/// How many listeners are named beside a counter.
 const NAMED: usize = 8;
 
-/// What the host said, newest last.
+/// The facts that the host gave, newest last.
 #[derive(Default)]
 pub struct HostObservations {
     first: Option<Snapshot>,
     looks: VecDeque<Snapshot>,
     /// Rises that no finding explains yet.
     open: VecDeque<Rise>,
-    /// When each counter was last told, and by how much it has risen since.
+    /// When each counter was last reported, and by how much it has risen since.
     told: BTreeMap<&'static str, (Timestamp, u64)>,
 }
 
@@ -64,15 +64,15 @@ pub struct HostObservations {
 pub struct RemainingFindings {
     /// In order of time.
     pub drafts: Vec<FoundDraft>,
-    /// The connections of this host of which the kernel could not be heard.
+    /// The connections of this host about which the kernel could not be asked.
     pub unheard: HashMap<PacketId, Unheard>,
-    /// The findings that it confirms: connection or server, and kind.
+    /// The findings that the kernel confirms: connection or server, and kind.
     pub confirmed: HashSet<(Option<PacketId>, Option<Host>, Kind)>,
     /// Changes at the servers of findings since then: a further sentence for each.
     pub changed: HashMap<Host, &'static str>,
 }
 
-/// Why the kernel could not be heard.
+/// Why the kernel could not be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unheard {
     /// It was not asked since the last packet.
@@ -91,7 +91,7 @@ struct Rise {
 }
 
 impl Rise {
-    /// How long a finding is waited for that explains it.
+    /// How long a rise waits for a finding that explains it.
     fn grace(&self) -> Span {
         if self.is_of_socket() { GRACE_OF_SOCKET } else { GRACE }
     }
@@ -117,7 +117,7 @@ pub struct UnexplainedRise {
 }
 
 impl HostObservations {
-    /// Records a look; says which settings have changed.
+    /// Records a look; returns the settings that have changed.
     pub fn record_look(&mut self, look: Snapshot) -> Vec<String> {
         let mut changed = Vec::new();
         if let Some(before) = self.looks.back() {
@@ -130,7 +130,8 @@ impl HostObservations {
                     changed.push(format!("{name} was changed from {was} to {value}"));
                 }
             }
-            // Of each look the counters were read before the sockets: what these counted first is in the look before.
+            // In each look the counters were read before the sockets: the previous look has the sockets' earlier
+            // counts.
             let earlier = self.looks.iter().rev().nth(1).unwrap_or(before);
             self.open.extend(rises(before, &look, &dropping(earlier, &look)));
         } else {
@@ -160,11 +161,11 @@ impl HostObservations {
         self.looks.back()
     }
 
-    /// By how much each of TCP's counters has risen since the beginning; those that mean trouble even if they have not.
+    /// How much each TCP counter has risen since the beginning; counters of trouble are included even at 0.
     pub fn rises(&self) -> BTreeMap<String, u64> {
         let (Some(first), Some(last)) = (&self.first, self.latest()) else { return BTreeMap::new() };
         let trouble = |name: &str| TROUBLE.iter().any(|counter| counter.name == name);
-        // Those are values that fall as well.
+        // These are values that may fall as well.
         let gauge = |name: &str| {
             ["TcpCurrEstab", "TcpMaxConn", "TcpRtoMin", "TcpRtoMax", "TcpRtoAlgorithm"].contains(&name)
         };
@@ -185,8 +186,8 @@ impl HostObservations {
         drafts.any(|draft| newest(draft) > latest.time && self.is_here(draft))
     }
 
-    /// Whether the host that is asked did what the finding is about: it had the address just before its first packet, or
-    /// just after. An address may move away later.
+    /// Whether the host that is asked did what the finding is about: whether it had the address just before the
+    /// finding's first packet, or just after. An address may move away later.
     fn is_here(&self, draft: &Draft) -> bool {
         let Some(actor) = host::actor(draft) else { return false };
         let after = self.looks.partition_point(|look| look.finished <= draft.during().0);
@@ -194,8 +195,8 @@ impl HostObservations {
         near.filter_map(|n| self.looks.get(n)).any(|look| look.has(actor.socket()))
     }
 
-    /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
-    /// it and the first look after it. Findings that share such a time are judged together.
+    /// Confirms, refutes or rewrites the findings about this host, each by the changes between the last look before it
+    /// and the first look after it. Findings that share such an interval are judged together.
     pub fn judge(&self, drafts: Vec<FoundDraft>) -> RemainingFindings {
         let mut judged = RemainingFindings::default();
         if self.looks.is_empty() {
@@ -236,7 +237,7 @@ impl HostObservations {
         judged
     }
 
-    /// Notes what the newest look has that the one before the finding had otherwise.
+    /// Notes differences between the newest look and the one before the finding.
     fn note_change(&self, draft: &Draft, judged: &mut RemainingFindings) {
         let (Some(server), Some(latest)) = (draft.server, self.latest()) else { return };
         let before = self.looks.partition_point(|look| look.finished <= draft.during().0);
@@ -280,14 +281,15 @@ impl HostObservations {
         self.open.iter().any(Rise::is_of_socket)
     }
 
-    /// Counters that moved a while ago, and that none of `found` explains (kind, beginning and end of each).
+    /// Counters that rose a while ago and that none of `found` explains; `found` holds kind, beginning and end of each
+    /// finding.
     pub fn unexplained(
         &mut self,
         now: Timestamp,
         found: impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone,
     ) -> Vec<UnexplainedRise> {
         let mut all: BTreeMap<&'static str, UnexplainedRise> = BTreeMap::new();
-        // What rose just now of a counter that is to be told is told with it.
+        // A fresh rise of a counter that is to be reported is reported with it.
         let is_due = |rise: &Rise| now - rise.to >= rise.grace();
         let counters: BTreeSet<_> =
             self.open.iter().filter(|rise| is_due(rise)).map(|rise| rise.counter.name).collect();
@@ -332,7 +334,7 @@ impl HostObservations {
         tell
     }
 
-    /// What the newest look states, for a report on these findings.
+    /// The statements of the newest look, for a report on these findings.
     pub fn states(&self, drafts: &[FoundDraft]) -> HostStatements {
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
             return HostStatements::default();
@@ -358,7 +360,7 @@ fn rises(before: &Snapshot, after: &Snapshot, listeners: &[SocketAddr]) -> Vec<R
         else {
             continue;
         };
-        // With tcp_syncookies=2 that is how it is meant to be.
+        // With tcp_syncookies=2 every SYN is answered by a cookie, so the counter rises without trouble.
         let meant = counter == host::account::SYNCOOKIES_SENT && cookies == Some("2");
         if is > was && !meant {
             found.push(Rise {

@@ -26,7 +26,7 @@ pub fn report(
     let mut base = studies[order[0]].take().expect("there is a point, and its study is there");
     let mut capture_points = Vec::new();
     let mut inferred: Vec<Inferred> = Vec::new();
-    // Where addresses are translated one capture has connections twice.
+    // Where addresses are translated, one capture may hold a connection twice.
     let copies = points.all[order[0]].repeated.min(counts[order[0]]);
     base.seen.gathered.failures.outcomes.take_out_copies(copies);
     let mut connections = counts[order[0]] - copies;
@@ -127,7 +127,7 @@ fn limits(
     for (point, of_point) in points.all.iter().enumerate() {
         if of_point.clock.is_none() && points.are_related() {
             all.push(ReportLimitation::Other(format!(
-                "{}: no connection of it was seen at the other points; its times are by its own clock",
+                "{}: none of its connections was seen at another point; its times are those of its own clock",
                 names[point]
             )));
         }
@@ -135,7 +135,7 @@ fn limits(
     all
 }
 
-/// Seconds to the microsecond. Added to nothing: minus nothing is nothing.
+/// Seconds to the microsecond. Adding 0.0 turns -0.0 into 0.0.
 fn micro(span: Span) -> f64 {
     (span.0 as f64 / 1e3).round() / 1e6 + 0.0
 }

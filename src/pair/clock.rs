@@ -10,7 +10,7 @@ use crate::time::{Span, Timestamp};
 /// One handshake that both captures hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClockSample {
-    /// When the nearer capture of the two, by its clock.
+    /// When the nearer capture of the two saw the packet, by its own clock.
     pub at: Timestamp,
     /// The other capture's time of a packet on its way there, minus this one's.
     pub there: Option<Span>,
@@ -31,9 +31,9 @@ impl ClockSample {
 pub struct ClockOffset {
     /// A time by the first capture's clock at which `offset` holds.
     pub origin: Timestamp,
-    /// What the second capture's clock shows more than the first one's.
+    /// How far the second capture's clock is ahead of the first one's.
     pub offset: Span,
-    /// How much that grows, nanoseconds per second.
+    /// How fast that difference grows, nanoseconds per second.
     pub drift: i64,
     /// The offset errs by no more than this; `None` when only one direction was captured.
     pub uncertainty: Option<Span>,
@@ -41,11 +41,11 @@ pub struct ClockOffset {
     pub round_trip: Option<Span>,
 }
 
-/// Stretches of time in each of which the handshake with the shortest round trip is chosen.
+/// Time intervals, in each of which the handshake with the shortest round trip is chosen.
 const STRETCHES: i64 = 64;
-/// Stretches from which on a drift is believed.
+/// A drift is believed from this many intervals on.
 const BELIEVED: usize = 4;
-/// Over less time than this no drift shows.
+/// Over a shorter time than this no drift can be seen.
 const LONG: Span = Span::secs(10);
 /// No two clocks drift apart faster than this (1,000 ppm): a larger drift has another reason.
 const FASTEST: i64 = 1_000_000;
@@ -67,7 +67,7 @@ impl ClockOffset {
                 let round_trip = there - back;
                 ClockOffset {
                     offset: Span(midpoint(there.0, back.0)),
-                    // Less than nothing is a clock that was set meanwhile: then so much is uncertain.
+                    // A negative round trip means that a clock was set meanwhile: the uncertainty grows by as much.
                     uncertainty: Some(Span((round_trip.0 / 2).abs().max(1_000))),
                     round_trip: shortest,
                     ..straight
@@ -113,8 +113,8 @@ fn midpoint(a: i64, b: i64) -> i64 {
     ((i128::from(a) + i128::from(b)).div_euclid(2)) as i64
 }
 
-/// How fast the clocks part, nanoseconds per second: the median of the slopes between the best handshakes of
-/// `STRETCHES` intervals (Theil and Sen), where it is more than the round trips can feign.
+/// How fast the clocks drift apart, nanoseconds per second: the median of the slopes between the best handshakes of
+/// `STRETCHES` intervals (Theil and Sen). Slopes that the round trips could cause are ignored.
 fn drift(samples: &[ClockSample]) -> Option<i64> {
     let whole: Vec<(Timestamp, Span, i64)> = samples
         .iter()

@@ -1,4 +1,5 @@
-//! Data that one end repeats in vain: whether it came to the other capture, and whether an acknowledgment left there.
+//! Data that one end repeats without an acknowledgment: whether it came to the other capture, and whether an
+//! acknowledgment left there.
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, times};
@@ -9,10 +10,10 @@ use crate::pair::packet_match::MatchedConnection;
 use crate::pair::trace::TracedSegment;
 use crate::seq::Seq;
 
-/// Copies of a segment from which on it is repeated in vain.
+/// From this many copies of a segment on, it is repeated without success.
 const COPIES: usize = 3;
 
-/// Says of data that was never acknowledged where it was lost, if the two captures show it.
+/// Says where data that was never acknowledged was lost, if the two captures show it.
 pub fn judge_data(d: &mut Draft, passage: &MatchedConnection<'_>, named: &CaptureNames<'_>) {
     if !matches!(d.kind, Kind::DataUnacknowledged | Kind::IdleFlowDropped | Kind::FinUnacknowledged) {
         return;
@@ -24,8 +25,8 @@ pub fn judge_data(d: &mut Draft, passage: &MatchedConnection<'_>, named: &Captur
     let here = named.side(side);
     let there = hop.as_ref().map_or(named.side(1 - side), |[_, missing]| missing);
     let is_lost = |&i: &usize| !passage.passed(side, i) && passage.absence(side, i).is_some();
-    // Data that was acknowledged in the end is there once: that capture holds the packets before these copies, and those
-    // after them.
+    // Data that was acknowledged in the end is in the other capture once. That capture also holds packets from before
+    // and after these copies.
     let (&latest, before) = copies.split_last().unwrap_or((&0, &[]));
     let healed = before.len() >= COPIES
         && before.iter().all(|&i| !passage.passed(side, i))
@@ -34,7 +35,9 @@ pub fn judge_data(d: &mut Draft, passage: &MatchedConnection<'_>, named: &Captur
     if healed || copies.iter().all(is_lost) {
         let number = seen.at.packet.number();
         let reason = match healed {
-            true => format!("#{number} of {here}, sent {}, is in {there} only once, the last time", times(n)),
+            true => {
+                format!("#{number} of {here}, sent {}, is in {there} only once, as its last copy", times(n))
+            }
             false => format!(
                 "#{number} of {here}, sent {}, is not in {there}, which holds other packets of that time",
                 times(n)
@@ -85,8 +88,8 @@ pub fn judge_data(d: &mut Draft, passage: &MatchedConnection<'_>, named: &Captur
     }
 }
 
-/// Whether an acknowledgment is there before the last of these copies came there: none was needed any more. Where it is there only after
-/// the last one, that one may be the first to be acknowledged.
+/// Whether the other capture has an acknowledgment from before the last of these copies came there: then no further one
+/// was needed. An acknowledgment after the last copy may be for that copy alone.
 fn is_acknowledged_soon(passage: &MatchedConnection<'_>, side: usize, copies: &[usize]) -> bool {
     let seen = &passage.tracks[side].segments[copies[0]];
     let end = seen.seq.advance(seen.payload.max(1));

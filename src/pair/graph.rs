@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::pair::clock::ClockOffset;
 use crate::time::{Span, Timestamp};
 
-/// What a link without a known uncertainty counts as.
+/// A link without a known uncertainty counts as uncertain as this.
 const UNKNOWN: Span = Span::secs(10);
 /// Rounds of the relaxation that solves the least squares.
 const ROUNDS: usize = 200;
@@ -64,13 +64,13 @@ fn along_the_surest_links(
     clocks
 }
 
-/// What a link says of two points, beyond the clocks that they have so far.
+/// By how much a link contradicts the clocks that two points have so far.
 struct Contradiction {
     ends: (usize, usize),
     weight: f64,
     /// By how much the second one's clock would have to be later, nanoseconds.
     offset: f64,
-    /// The same of the drift.
+    /// The same for the drift.
     drift: f64,
 }
 
@@ -88,7 +88,7 @@ fn share_out(clocks: &mut [Option<ClockOffset>], between: &PointClocks, referenc
             drift: (link.drift + b.drift - a.drift) as f64,
         });
     }
-    // Of a tree, rounding alone would be shared out.
+    // In a tree only rounding errors would be left to share out.
     if links.iter().all(|link| link.offset.abs() < 100.0 && link.drift.abs() < 2.0) {
         return;
     }
@@ -146,7 +146,7 @@ impl ClockOffset {
         }
     }
 
-    /// From the first capture to the second one, and on by `next` to a third one.
+    /// From the first capture to the second one, then by `next` to a third one.
     pub fn then(&self, next: &ClockOffset) -> ClockOffset {
         let sum = |a: Option<Span>, b: Option<Span>| Some(Span(a?.0.saturating_add(b?.0)));
         let both = i128::from(self.drift) * i128::from(next.drift) / 1_000_000_000;

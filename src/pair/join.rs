@@ -46,7 +46,7 @@ pub fn analyze(
         let own = options_of(points, point, options);
         let source = points.reclocked(point, open(&points.mask(point, inputs))?);
         studies.push(engine::study(source, &own, progress)?);
-        // What one point has and the other not would look lost: of all or of none.
+        // Packets that only one point has would look lost: so all points are read to the same time, or none is used.
         if options.stop.is_asked() && studies.len() < points.count() {
             return Err(Error::Stopped);
         }
@@ -79,7 +79,8 @@ pub fn memory_limit_of_point(memory_limit: u64, points: usize) -> u64 {
     memory_limit / points.max(1) as u64
 }
 
-/// What the points are called: as the user calls them, or by their captures, or the first of these and how many more there are.
+/// The name of each point: the one that the user gave, or that of its capture, or that of its first capture and the
+/// number of further ones.
 fn names(points: &Points, studies: &[StreamAnalysis]) -> Vec<String> {
     let path = |point: usize| account::path_of(&studies[point].inputs.captures, points, point);
     let paths: Vec<String> = (0..points.count()).map(path).collect();
@@ -103,7 +104,7 @@ pub struct Join<'j> {
     pub(super) options: &'j AnalysisOptions,
     pub(super) studies: Vec<StreamAnalysis>,
     names: Vec<String>,
-    /// The connections that are compared, and behind them those for which there is no room.
+    /// The connections that are compared, then those for which there is no room.
     entries: Vec<ComparedConnection>,
     left_out: usize,
 }
@@ -124,7 +125,7 @@ impl<'j> Join<'j> {
         &self.names[point]
     }
 
-    /// What each point has shown by itself, in their order, is there.
+    /// Whether the results of all points are there, in their order.
     pub fn new(points: &'j Points, options: &'j AnalysisOptions, studies: Vec<StreamAnalysis>) -> Join<'j> {
         let names = names(points, &studies);
         let mut join = Join { points, options, studies, names, entries: Vec::new(), left_out: 0 };
@@ -148,7 +149,7 @@ impl<'j> Join<'j> {
         Request { points, stamps, wanted }
     }
 
-    /// The report, once the packets that were asked for have come, point by point; nothing if there were none.
+    /// The report, made from the packets that were asked for, point by point; `found` is empty if none were asked for.
     pub fn outcome(mut self, traced: Vec<PointTraces>) -> Analysis {
         let entries = std::mem::take(&mut self.entries);
         let mut tracks: Vec<Tracks> = Vec::new();
@@ -205,15 +206,15 @@ impl<'j> Join<'j> {
         order.iter().rev().find_map(|&point| self.facts_at(entry, point))
     }
 
-    /// What a point keeps of a connection. Where that is under two names, addresses are translated there: the later one is that
-    /// under which its packets went on.
+    /// What a point keeps of a connection. Where addresses are translated, a point may know a connection under two
+    /// names; the later name is the one under which its packets went on.
     fn facts_at(&self, entry: &ComparedConnection, point: usize) -> Option<&ConnectionFacts> {
         let own = entry.facts.iter().filter(|(at, _)| *at == point);
         let kept = own.map(|&(_, n)| &*self.studies[point].seen.gathered.kept[n]);
         kept.max_by_key(|f| f.first)
     }
 
-    /// The drafts about a connection, by point. What a point says of it under two names it says once.
+    /// The drafts about a connection, by point. A draft that a point has under two names of a connection counts once.
     fn found(&self, entry: &ComparedConnection, by_connection: &mut [ByConnection]) -> Vec<Vec<FoundDraft>> {
         let mut found: Vec<Vec<FoundDraft>> = vec![Vec::new(); self.points.count()];
         let mut facts: Vec<(usize, &ConnectionFacts)> = entry
@@ -230,7 +231,7 @@ impl<'j> Join<'j> {
         found
     }
 
-    /// Where there was no room to compare packets: the point nearest to the server judges, each connection once.
+    /// Where there was no room to compare packets, the point nearest to the server judges each connection once.
     fn nearest_to_the_server(
         &self,
         entry: &ComparedConnection,
@@ -299,7 +300,7 @@ impl<'j> Join<'j> {
         described.collect()
     }
 
-    /// A finding on a connection that one point alone has.
+    /// A finding about a connection that only one point has.
     fn alone(
         &self,
         mut found: FoundDraft,
@@ -334,10 +335,10 @@ impl<'j> Join<'j> {
         (by_connection, of_listeners)
     }
 
-    /// The connections of any point that deserve it, those of several as one; and for how many of them, the last ones, there
-    /// is no room to compare their packets.
+    /// The connections of any point that are worth comparing, each once, and how many of the last ones have no room to
+    /// be compared.
     fn entries(&self) -> (Vec<ComparedConnection>, usize) {
-        // Few of hundreds of points have a connection: those of one path.
+        // Of hundreds of points only the few on one path have a connection.
         let longest = self.points.paths.iter().map(|path| path.points.len()).max();
         let cost = longest.unwrap_or_default().max(2) as u64 * trace::COST;
         let room = (self.options.memory_limit / 8 / cost).clamp(64, MOST_TRACED) as usize;
@@ -383,7 +384,7 @@ impl<'j> Join<'j> {
                 false => servers.extend(own),
             }
         }
-        // Translated, the same server has another name at each point.
+        // Where addresses are translated, a server has another name at each point.
         for ([near, far], link) in self.points.links() {
             let Some(side) = [near, far].iter().position(|&end| end == point) else { continue };
             let named: Vec<Host> = link
@@ -396,7 +397,7 @@ impl<'j> Join<'j> {
         servers.into_iter().collect()
     }
 
-    /// The findings about listeners, each once: as the point nearest to the server has it.
+    /// The findings about listeners, each once, as the point nearest to the server has it.
     fn about_listeners(&self, mut of_points: Vec<Vec<FoundDraft>>) -> Vec<FoundDraft> {
         let mut kept: Vec<(usize, FoundDraft)> = Vec::new();
         for point in self.points.from_servers() {

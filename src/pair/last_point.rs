@@ -1,5 +1,5 @@
-//! A connection that went no further than one point, although its listener lies behind others: whether its packets came so
-//! far.
+//! A connection that went no further than one point, although its listener lies behind others: which point its packets
+//! reached last.
 
 use crate::detect::spec::IgnoredPackets;
 use crate::detect::{Draft, FoundDraft, registry};
@@ -11,9 +11,8 @@ use crate::pair::packet_match::{CaptureCoverage, SEPARATE, TIGHT};
 use crate::time::Span;
 
 impl Join<'_> {
-    /// A finding on a connection that no point behind `point` has seen; it has these names there. If the next points
-    /// demonstrably capture connections to this listener, and were listening at that time, its packets did not come so
-    /// far.
+    /// A finding about a connection that no point behind `point` has seen, under the names that it has there. If the
+    /// next points demonstrably captured connections to this listener at that time, its packets did not come so far.
     pub(super) fn went_no_further(
         &self,
         (mut d, vantage): FoundDraft,
@@ -25,7 +24,7 @@ impl Join<'_> {
         let listened = |other: usize| {
             let Some(([near, far], link)) = self.points.link(point, other) else { return false };
             let there = self.points.name_at(point, other, server);
-            // By the connections that both have, and in their usual order.
+            // The clocks are compared by the connections that both points have.
             (near, far) == (point, other)
                 && link.is_common(client.address, server)
                 && self.was_listening(&d, (point, other), there, &watches[other])

@@ -21,13 +21,13 @@ pub struct PointLink {
     pub turned: BTreeSet<Address>,
     /// Connections whose handshake both have.
     pub matched: u64,
-    /// Those among them that have other names on one side than on the other.
+    /// Connections among them whose names differ between the two sides.
     pub translated: u64,
-    /// Not all handshakes were compared: the numbers are reckoned from a part.
+    /// Not all handshakes were compared: the numbers are estimated from a part.
     pub estimated: bool,
     /// Listeners as side 0 knows them, and as side 1 does.
     listeners: BTreeMap<Host, Host>,
-    /// Client addresses and listeners, as side 0 knows them, of whose connections side 1 has some.
+    /// Client addresses and listeners, as side 0 knows them, for pairs of which side 1 has connections.
     common: BTreeSet<(Address, Host)>,
     /// How many client addresses side 1 has at each listener, as side 1 knows them.
     clients: BTreeMap<Host, usize>,
@@ -63,7 +63,7 @@ impl PointLink {
             if mine.is_certain_match(theirs) {
                 listeners.entry(mine.server).or_insert(theirs.server);
             }
-            // A capture without SYNs was filtered: that one is not there says nothing.
+            // A capture without SYNs was filtered, so a missing connection proves nothing.
             if !theirs.syns.is_empty() {
                 common.insert((mine.client.address, mine.server));
             }
@@ -112,10 +112,10 @@ impl PointLink {
     }
 }
 
-/// What the IPv4 identifications of two inputs allow to say.
+/// What the IPv4 identifications of two inputs prove.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum IpIds {
-    /// Those of some packets are the same in both: different ones are of different packets.
+    /// Some packets have the same one in both inputs: so packets with different ones are different packets.
     Kept,
     /// No identification is the same: the packets have no usable ones, a device on the way rewrites them, or no packet
     /// is in both.
@@ -133,7 +133,7 @@ impl IpIds {
     }
 }
 
-/// How much later `b` has the packets of a handshake than `a`: the SYN as `there`, the SYN-ACK as `back`.
+/// How much later `b` captured the packets of a handshake than `a`: `there` for the SYN, `back` for the SYN-ACK.
 pub(super) fn sample(a: &Handshake, b: &Handshake, ids: IpIds) -> Option<ClockSample> {
     if !a.is_certain_match(b) {
         return None;
@@ -144,8 +144,8 @@ pub(super) fn sample(a: &Handshake, b: &Handshake, ids: IpIds) -> Option<ClockSa
     (there.is_some() || back.is_some()).then_some(ClockSample { at, there, back })
 }
 
-/// Whether one packet is in both lists, by its timestamp or its IP ID. The same timestamp with another IP ID is that of
-/// a stack that sends its first one again.
+/// Whether one packet is in both lists, by its timestamp or its IP ID. Some stacks send their first timestamp again:
+/// then the IP ID differs.
 pub(super) fn is_in_both(a: &[SynTransmission], b: &[SynTransmission]) -> bool {
     let stamped = |x: &SynTransmission, y: &SynTransmission| {
         x.tsval.is_some() && x.tsval == y.tsval && !x.has_other_id_than(y)
@@ -153,13 +153,14 @@ pub(super) fn is_in_both(a: &[SynTransmission], b: &[SynTransmission]) -> bool {
     a.iter().any(|x| b.iter().any(|y| x.has_id_of(y) || stamped(x, y)))
 }
 
-/// How much later the same transmission is in `b`.
+/// How much later `b` captured the same transmission.
 fn difference(a: &[SynTransmission], b: &[SynTransmission], ids: IpIds) -> Option<Span> {
     let (x, y) = same(a, b, ids)?;
     Some(y.at - x.at)
 }
 
-/// The same transmission in both: by its timestamp, by its IP ID; without either the first one, if both have as many.
+/// The same transmission in both, found by its timestamp or its IP ID. Without either it is the first one, if both have
+/// as many.
 pub(super) fn same<'a>(
     a: &'a [SynTransmission],
     b: &'a [SynTransmission],
@@ -212,7 +213,7 @@ impl Votes {
             vote(&mut self.by_hops, x.ttl < y.ttl, x.ttl > y.ttl);
             vote(&mut self.by_checksum, y.partial && !x.partial, x.partial && !y.partial);
         }
-        // Packets are lost on the way: what the client sent is complete near it, what the server sent near that.
+        // Packets are lost on the way: the client's packets are complete near the client, the server's near the server.
         let answers = |first: &Handshake, second: &Handshake| {
             first.syn_acks.len() < second.syn_acks.len() && first.syns.len() >= second.syns.len()
                 || first.syns.len() > second.syns.len() && first.syn_acks.len() <= second.syn_acks.len()
@@ -220,7 +221,8 @@ impl Votes {
         vote(&mut self.by_presence, answers(a, b), answers(b, a));
     }
 
-    /// What two thirds of the handshakes say: delays first, then routers on the way, checksums, and losses.
+    /// The side that two thirds of the handshakes agree on, judged by delays first, then routers on the way, checksums,
+    /// and losses.
     fn verdict(&self) -> Option<NearerToClients> {
         [self.by_delay, self.by_hops, self.by_checksum, self.by_presence].into_iter().find_map(
             |(first, second)| {

@@ -1,8 +1,9 @@
 //! When one side was listening: at which times its capture holds packets of a server, and which packets it demonstrably
 //! missed.
 //!
-//! That a packet is not in a capture says something only if the capture was running at that moment. Its other packets
-//! show it, and those that it should have: a packet that passed one capture point must have passed the one before.
+//! A packet that is missing from a capture proves something only if the capture was running at that moment. The
+//! capture's other packets show that, and so do the packets that it should have: a packet that passed one capture point
+//! must have passed the one before it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,11 +14,11 @@ use crate::time::{Span, Timestamp};
 
 /// Moments that all paths of one side keep together.
 const ALL_MOMENTS: usize = 1 << 20;
-/// Moments that one path keeps at least, and at most.
+/// How many moments one path keeps, at least and at most.
 const MOMENTS: (usize, usize) = (256, 1 << 16);
-/// Segments without payload that are kept to be looked for on the other side.
+/// Segments without payload that are kept, to be looked for on the other side.
 const BARE: usize = 1 << 17;
-/// One part of a side's segments keeps this share of all that: parts are not alike.
+/// Room for one part of a side's segments, as a share of the room for all: parts differ in size.
 const SHARE_OF_PART: usize = 8;
 
 /// Whether both captures have the timestamps option of segments.
@@ -27,7 +28,7 @@ pub enum TimestampOptions {
     /// They have.
     #[default]
     Whole,
-    /// A snapshot length cut some off in one of them: nothing may rest on them.
+    /// In one of them a snapshot length cut off some timestamps: no conclusion may rest on them.
     Cut,
 }
 
@@ -52,7 +53,7 @@ struct Moments {
 
 impl Moments {
     fn add(&mut self, at: Timestamp, most: usize) {
-        // Copies and trains of packets need no room of their own.
+        // Copies and bursts of packets need no room of their own.
         if let Some(last) = self.runs.last_mut()
             && at >= last.1
             && at - last.1 <= self.apart
@@ -123,7 +124,7 @@ pub struct PathWindow {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Path {
     moments: Moments,
-    /// By sender: whether there are control segments, and others.
+    /// By sender: whether there are control segments, and whether there are others.
     heard: [[bool; 2]; 2],
 }
 
@@ -150,7 +151,7 @@ pub struct Listening {
     bare: Vec<BareSegment>,
     /// How many of them are kept.
     most_bare: usize,
-    /// Hashes from here on are not kept.
+    /// Hashes from this one on are not kept.
     bound: Option<u64>,
     stamps: TimestampOptions,
 }
@@ -205,7 +206,7 @@ impl Listening {
         self.bound = Some(bound);
     }
 
-    /// Takes note of a segment.
+    /// Records a segment.
     pub fn record(&mut self, s: &Segment) {
         let (source, destination) =
             (Host { address: s.src, port: s.src_port }, Host { address: s.dst, port: s.dst_port });
@@ -242,7 +243,7 @@ impl Listening {
         self.thin_out();
     }
 
-    /// Puts the notes in order.
+    /// Sorts what was recorded.
     pub fn finish(&mut self) {
         self.paths.values_mut().for_each(|path| path.moments.join());
     }
@@ -257,8 +258,8 @@ impl Listening {
         self.paths.get(&server)?.moments.around(from, to)
     }
 
-    /// Holds the capture against `other`, which its packets pass afterwards where `passes_first` says so of a server and
-    /// the sender. The times of both are by the same clock.
+    /// Compares the capture with `other`. `passes_first` says for a server and a sender whether their packets pass this
+    /// capture first. Both use the same clock.
     pub fn checked_by(&self, other: &Listening, passes_first: &dyn Fn(Host, Role) -> bool) -> Completeness {
         let bound = [self.bound, other.bound].into_iter().flatten().min();
         let own: HashSet<u64> = self.bare.iter().map(|b| b.hash).collect();
@@ -280,9 +281,9 @@ impl Listening {
 /// What other captures show of the completeness of one.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Completeness {
-    /// Segments that it had to have, and has.
+    /// Segments that it should have, and has.
     pub there: u64,
-    /// When it should have had a segment that it has not, by its own clock.
+    /// When, by its own clock, it should have had a segment that it lacks.
     pub missed: Vec<Timestamp>,
 }
 

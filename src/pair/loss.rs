@@ -1,4 +1,4 @@
-//! A handshake of which packets were lost between the two captures.
+//! A handshake some of whose packets were lost between the two captures.
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
@@ -15,11 +15,11 @@ use crate::time::{Span, Timestamp};
 pub struct CaptureNames<'a> {
     /// By side.
     pub sides: [&'a str; 2],
-    /// Whether these are names that the user gave, or those of files.
+    /// Whether the user gave these names, or they are those of files.
     pub given: SideNaming,
     /// Between which two points a packet of a side was lost, by its place; none where there are only two.
     pub lost: Hop<'a>,
-    /// Between which two points it was sent in the name of an end.
+    /// Between which two points it was sent in the name of another host.
     pub sent: Hop<'a>,
 }
 
@@ -49,7 +49,7 @@ impl CaptureNames<'_> {
         }
     }
 
-    /// The same for a packet that was sent there.
+    /// The same for a packet that was sent on that hop.
     pub fn between_which_sent(&self, side: usize, place: usize) -> String {
         match (self.sent)(side, place) {
             Some([from, to]) => format!("between {from} and {to}"),
@@ -68,7 +68,7 @@ impl CaptureNames<'_> {
         }
     }
 
-    /// Why a packet that a capture lacks may have passed all the same, as a clause.
+    /// Why a packet that a capture lacks may still have passed it, as a clause.
     pub fn doubt(&self, p: &MatchedConnection<'_>, near: usize, losses: &PathLosses) -> String {
         // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
         let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
@@ -112,7 +112,7 @@ impl PathLosses {
         all.into_iter().filter_map(|(lost, name)| lost.then_some(name)).collect()
     }
 
-    /// Each with the side that has it; `near` is that of the client.
+    /// The lost packets, each with the side that has it; `near` is the client's side.
     fn places(&self, near: usize) -> Vec<(usize, usize)> {
         let of_client = self.syns.iter().chain(&self.final_ack).map(|&place| (near, place));
         of_client.chain(self.syn_acks.iter().map(|&place| (1 - near, place))).collect()
@@ -146,12 +146,12 @@ impl PathLosses {
         self.weakest = self.weakest.max(Some(absence));
     }
 
-    /// Whether something of it may be missing only because the other capture was not complete.
+    /// Whether some of these packets may be missing only because the other capture was not complete.
     fn is_doubtful(&self) -> bool {
         self.weakest != Some(Absence::Certain)
     }
 
-    /// Reads the handshake; `near` is the side of the client. A packet that an end shows to have received was not lost,
+    /// Reads the handshake; `near` is the client's side. A packet was not lost if its receiver shows that it got it,
     /// whatever a capture lacks.
     pub fn of(p: &MatchedConnection<'_>, near: usize) -> PathLosses {
         let mut losses = PathLosses::default();
@@ -175,7 +175,7 @@ impl PathLosses {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
                 _ => x.at.time >= due && x.at.time < next,
             };
-            // An answer in either capture shows that it has come.
+            // An answer in either capture shows that the packet arrived.
             let again = c[i + 1..].iter().find(|x| x.is_syn()).map_or(Timestamp::MAX, |x| x.at.time);
             let answered = s.iter().any(|x| x.is_syn_ack() && answers(x))
                 || c[i + 1..].iter().any(|x| x.is_syn_ack() && x.at.time < again);
@@ -196,7 +196,7 @@ impl PathLosses {
             // A client that got a SYN-ACK does not ask for one again.
             let asked_again = c.iter().any(|x| x.is_syn() && x.at.time > due);
             let repeated = s[i + 1..].iter().find(|x| x.is_syn_ack());
-            // The client answers a SYN-ACK that it has; the first one's timestamp is in its final ACK.
+            // The client has answered a SYN-ACK, so it had one; its final ACK echoes the first SYN-ACK's timestamp.
             let received = final_ack.is_some_and(|f| match (c[f].stamps, syn_ack.stamps) {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
                 _ => c[f].at.time >= due && !c[..f].iter().any(TracedSegment::is_syn_ack),
@@ -234,7 +234,7 @@ impl PathLosses {
     }
 }
 
-/// Whether a client sends this that holds the connection for complete.
+/// Whether this is a segment that a client sends only when it considers the connection complete.
 pub fn is_of_open_client(x: &TracedSegment) -> bool {
     x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST)
 }
@@ -394,7 +394,7 @@ fn judge(
             "Then its receiver would have answered it. Instead the packet was repeated.",
         );
     } else if took.is_none() && all_syns == 1 && losses.syns.is_empty() {
-        // A spoofed client would be as silent.
+        // A client with a spoofed address would be as silent.
         d.probable(format!("{reason}; the client sent nothing more that would show the loss"));
     } else {
         d.confirmed(reason);

@@ -1,4 +1,4 @@
-//! The findings of both sides on one connection, made into one: what one side leaves open the other decides.
+//! The findings of both sides about one connection, merged into one: one side decides what the other leaves open.
 //!
 //! The capture nearer to a server judges its actions. Comparing the two shows the rest: whether a packet was lost
 //! before that capture, and whether a RST came from the server at all.
@@ -19,9 +19,9 @@ use crate::pair::trace::TracedSegment;
 
 /// One connection that both sides have.
 pub struct JoinedConnection<'a> {
-    /// What either side kept of it.
+    /// The facts that each side kept of it.
     pub facts: [Option<&'a ConnectionFacts>; 2],
-    /// Its findings on each side.
+    /// The findings about it on each side.
     pub found: [Vec<FoundDraft>; 2],
     /// Its packets.
     pub passage: MatchedConnection<'a>,
@@ -29,7 +29,7 @@ pub struct JoinedConnection<'a> {
     pub near: usize,
     /// Where each side was captured, seen from this server.
     pub vantages: [Vantage; 2],
-    /// Whether a side lacks the RSTs of the listener at several times and has none: it was listening, and none was sent.
+    /// Whether a side has none of the listener's RSTs, although it was listening at the times of several.
     pub without_resets: [bool; 2],
 }
 
@@ -64,8 +64,8 @@ impl JoinedConnection<'_> {
         for side in [&mut of_client, &mut of_server] {
             side.iter_mut().for_each(|(d, _)| self.origin_of_reset(d, named));
         }
-        // The end that sends sees more of what never arrives than the one that misses it, and the end that a forged RST reaches more of
-        // that than the other.
+        // The sender of data that never arrives sees more of it than the receiver. The end that gets a forged RST sees
+        // more of it than the other.
         of_server.retain(|(d, _)| {
             let is_clearer = |other: &Draft| other.kind == d.kind && other.certainty() > d.certainty();
             let is_seen_better = matches!(d.kind, Kind::PathMtuBlackhole | Kind::InjectedReset);
@@ -87,7 +87,7 @@ impl JoinedConnection<'_> {
         of_server.iter_mut().for_each(|(d, vantage)| self.close(d, *vantage, named));
         merged.extend(of_server);
         merged.extend(of_client);
-        // What acknowledges the FIN is lost with the data that carries it: one loss, and not two.
+        // The acknowledgment of the FIN is lost with the data that carries it: one loss, not two.
         let carrier_lost =
             merged.iter().any(|(d, _)| matches!(d.kind, Kind::DataUnacknowledged | Kind::PathMtuBlackhole));
         merged.retain(|(d, _)| !carrier_lost || !was_acknowledged(d, &self.passage));
@@ -99,13 +99,13 @@ impl JoinedConnection<'_> {
         merged
     }
 
-    /// Whether only this side has the RST that answers what the client repeats: the other missed the end.
+    /// Whether only this side has the RST that answers the client's repetitions: the other side missed the end.
     fn reset_is_only_in(&self, side: usize) -> bool {
         let has_reset = |side: usize| self.facts[side].is_some_and(|f| f.s.reset.is_some());
         has_reset(side) && !has_reset(1 - side)
     }
 
-    /// The finding that packets of the handshake were lost, in place of what each side made of it.
+    /// The finding that packets of the handshake were lost, which replaces the findings of both sides about it.
     fn lost(
         &self,
         losses: &PathLosses,
@@ -130,8 +130,8 @@ impl JoinedConnection<'_> {
         Some((Box::new(d), self.vantages[far]))
     }
 
-    /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing
-    /// else was lost.
+    /// The SYN with Fast Open drew no answer, the one without did. The finding stands if the first SYN did not arrive
+    /// and nothing else was lost.
     fn judge_fast_open(
         &self,
         of_client: &mut Vec<FoundDraft>,
@@ -186,14 +186,14 @@ impl JoinedConnection<'_> {
         side(self.near, true) && side(1 - self.near, false) && acked
     }
 
-    /// Whether what the client's side alone makes of the handshake stands beside what the server's side saw.
+    /// Whether a finding of the client's side about the handshake stands beside the findings of the server's side.
     fn stands_beside(&self, d: &mut Draft, losses: &PathLosses, named: &CaptureNames<'_>) -> bool {
         let far = 1 - self.near;
         match d.kind {
             Kind::HandshakeLoss => !self.nothing_lost(losses),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
             kind if registry::spec(kind).ignored == IgnoredPackets::Syns => {
-                // An answer left: it was lost, or not captured; the SYNs were not ignored.
+                // A SYN-ACK left the server: it was lost or not captured, so the SYNs were not ignored.
                 if self.passage.tracks[far].segments.iter().any(TracedSegment::is_syn_ack) {
                     if !self.passage.tracks[self.near].segments.iter().any(TracedSegment::is_syn_ack) {
                         self.answered_unseen(d, named);
@@ -219,8 +219,8 @@ impl JoinedConnection<'_> {
         }
     }
 
-    /// The server answered SYNs of which the client's side has no answer, and nothing shows that this side was listening:
-    /// what remains is that it is unknown where the answers went.
+    /// The server answered SYNs, and the client's side has no such answer. Nothing shows that this side was listening,
+    /// so it is unknown where the answers went.
     fn answered_unseen(&self, d: &mut Draft, named: &CaptureNames<'_>) {
         let (near, far) = (self.near, 1 - self.near);
         d.kind = Kind::HandshakeLoss;
@@ -254,7 +254,7 @@ impl JoinedConnection<'_> {
         d.possible(reason);
     }
 
-    /// The packet numbers on the far side of the client's segments that are `such`, if all of them arrived there.
+    /// The packet numbers, on the far side, of the client's segments that match `such`, if all of them arrived there.
     fn arrived(&self, such: impl Fn(&TracedSegment) -> bool) -> Option<String> {
         let near = self.near;
         let mut numbers = Vec::new();
@@ -266,8 +266,8 @@ impl JoinedConnection<'_> {
         (!numbers.is_empty()).then(|| numbers.join(", "))
     }
 
-    /// Whether the server's side shows that the server had the connection before it asked for the final ACK again: then
-    /// only its answers were lost.
+    /// Whether the server's side shows that the server had the connection before it sent its SYN-ACK again: then only
+    /// its answers were lost.
     fn server_went_on(&self) -> bool {
         let s = &self.passage.tracks[1 - self.near].segments;
         let Some(went_on) = s
@@ -300,7 +300,7 @@ impl JoinedConnection<'_> {
                 .segments
                 .iter()
                 .any(|s| s.by_client == by_client && !s.flags.has(Flags::RST) && s.at.time > due);
-            // Missing in a capture that was not complete it proves nothing.
+            // A packet that is missing from an incomplete capture proves nothing.
             match self.passage.absence(side, i) {
                 Some(Absence::Certain) if self.passage.is_complete(1 - side) => {}
                 Some(Absence::Certain | Absence::Likely) if went_on || self.without_resets[1 - side] => {}
@@ -336,7 +336,7 @@ impl JoinedConnection<'_> {
         has(&self.passage.tracks[own].segments) && !has(other)
     }
 
-    /// Names what the client's side could not exclude and the server's side does.
+    /// Names the alternatives that the client's side could not exclude and the server's side does.
     fn close(&self, d: &mut Draft, vantage: Vantage, named: &CaptureNames<'_>) {
         let far = 1 - self.near;
         match d.kind {
@@ -401,7 +401,7 @@ pub(super) fn own_cause(d: &Draft) -> Suspect {
     }
 }
 
-/// The packets arrived at the farther capture: what blamed the path before it does not stand any more.
+/// The packets arrived at the farther capture: findings that blame the path before it no longer stand.
 fn passed_the_path(d: &mut Draft, vantage: Vantage) {
     if d.kind == Kind::SynUnanswered {
         d.cause.text = match vantage {
@@ -423,7 +423,7 @@ fn is_swallowed(d: &Draft) -> bool {
     d.kind == Kind::FastopenFallback && d.details == Details::FastOpen(FastOpenOutcome::Swallowed)
 }
 
-/// Takes `suspect` out of what could be, where the capture that shows it stands at the server; else it may still have
+/// Removes the alternative `suspect` if the capture that refutes it stands at the server. Otherwise it may still have
 /// happened behind that capture.
 fn exclude(d: &mut Draft, suspect: Suspect, reason: String, vantage: Vantage) {
     passed_the_path(d, vantage);

@@ -1,12 +1,12 @@
 //! Captures of the same traffic at two places or more: recognised, brought to one clock, and joined.
 //!
-//! Each point is analyzed for itself, so that the sightings of a packet are not taken for copies. Then the packets of
-//! the connections that matter are compared one by one: which was lost between two points, which arrived and was
-//! ignored, which was never sent by the end in whose name it came. The two points at the ends of a connection's path judge
-//! it; those between them say where a packet was lost. Two captures are the case without any between.
+//! Each point is analyzed by itself, so that a packet seen at two points is not taken for a copy. Then the packets of
+//! the connections that matter are compared one by one. The comparison shows which packet was lost between two points,
+//! which arrived and was ignored, and which was forged. The two points at the ends of a connection's path judge it;
+//! those between them show where a packet was lost. Two captures are the case with no point between.
 //!
 //! * [`sketch`]: the handshakes of one input.
-//! * [`recognise`]: which of several inputs without names saw the same ones at two places.
+//! * [`recognise`]: which of several inputs without names saw the same connections at two places.
 //! * [`link`]: what two points have in common, and which is nearer to the clients.
 //! * [`clock`]: how the clocks of two points differ.
 //! * [`graph`]: the clocks of all points by one of them.
@@ -15,10 +15,10 @@
 //! * [`trace`]: the packets of chosen connections.
 //! * [`packet_match`]: one connection at two points, packet by packet.
 //! * `packet_path`: one connection at all points: where each packet was seen last.
-//! * `last_point`: a connection of which nothing came to the next point.
+//! * `last_point`: a connection none of whose packets came to the next point.
 //! * [`loss`]: a handshake of which packets were lost between the two.
 //! * [`merge_findings`]: the findings of both sides on one connection, made into one.
-//! * [`join`]: the same for all connections; `watches`: what each capture as a whole allows to say; `account`: the report.
+//! * [`join`]: the same for all connections; `watches`: the coverage of each capture as a whole; `account`: the report.
 
 mod account;
 pub mod clock;
@@ -51,7 +51,7 @@ use sketch::HandshakeSketch;
 pub use crate::model::Pairing;
 pub use join::OpenInputs;
 
-/// Inputs that are looked at for shared connections unless asked: each is read once more for it.
+/// Inputs that are compared without being asked: each is read once more for it.
 pub const MOST_LOOKED_AT: usize = 8;
 
 /// Analyzes the files `inputs`: as two captures of the same traffic if they are that, as one stream if not.
@@ -86,11 +86,11 @@ pub fn analyze(
         PairingResult::No(why) => why,
     };
     if pairing == Pairing::Force && inputs.len() > 1 && inputs.iter().all(|path| can_be_read_again(path)) {
-        // What either capture shows is told all the same.
+        // The findings of either capture are reported all the same.
         let unrelated = Points::unrelated(inputs.len());
         let mut outcome = join::analyze(inputs.len(), open, &unrelated, options, progress)?;
         let why = why.unwrap_or_else(|| "the captures have no packet demonstrably in common".to_owned());
-        outcome.report.warnings.push(format!("no pair: {why}; each capture was judged for itself"));
+        outcome.report.warnings.push(format!("no pair: {why}; each capture was judged by itself"));
         return Ok(outcome);
     }
     if pairing == Pairing::Force {
@@ -187,7 +187,7 @@ fn recognise_inputs(
     recognise::recognise(&sketches, &names, pairing)
 }
 
-/// Only a file can. What cannot be looked at is left to the analysis to complain of.
+/// Only a file can be read again. The analysis reports inputs that cannot be read.
 fn can_be_read_again(path: &Path) -> bool {
     path.as_os_str() != "-" && std::fs::metadata(path).is_ok_and(|m| m.is_file())
 }

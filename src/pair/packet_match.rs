@@ -12,35 +12,38 @@ use crate::pair::listening::{Completeness, Listening, PathWindow, SegmentClass};
 use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
 
-/// Packets without timestamps and IP ID are the same if they are this near, the delay of the path not counted. Only their
-/// time tells them apart, and the first retransmission comes a second later.
+/// Packets without timestamps and IP ID are the same if their times differ by no more than this, apart from the path's
+/// delay. Only time tells them apart, and the first retransmission comes a second later.
 const NEAR: Span = Span::millis(450);
-/// Packets with the same timestamp or IP ID are the same if they are this near: the path may hold them up that long.
+/// Packets with the same timestamp or IP ID are the same if their times differ by no more than this: the path may hold
+/// them up that long.
 const LATE: Span = Span::secs(30);
-/// What a packet may take longer than the quickest one and still have been due before the end of a capture.
+/// A packet may take this much longer than the quickest one. A packet sent later than that before the end of a capture
+/// is not counted as missing.
 const SLACK: Span = Span::millis(200);
 
-/// A packet that a capture lacks between two others as near as this was not missed with others beside it.
+/// If the capture has packets this close before and after a missing one, it did not lose a whole interval.
 pub const TIGHT: Span = Span::millis(50);
-/// What the time a packet takes varies by at least.
+/// The time that packets take on the path varies by at least this.
 const JITTER: Span = Span(50_000);
-/// If a capture has this many packets that it must have, it loses none.
+/// A capture that has this many packets which it should have loses none.
 const COMPLETE: u64 = 200;
-/// A capture that lacks packets at this many different times, and was listening between them, has no hole at each.
+/// A capture that lacks packets at this many different times, with captured packets between them, did not lose an
+/// interval each time.
 pub const SEPARATE: usize = 3;
 
-/// What a listener does without a packet being lost, by the capture that shows it.
+/// How a listener ignores packets that arrived, and the capture that shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ListenerBehavior {
-    /// It leaves SYNs unanswered that have come.
+    /// It leaves SYNs unanswered that arrived.
     pub ignores_syns: bool,
-    /// It repeats its SYN-ACK although the final ACK has come.
+    /// It repeats its SYN-ACK although the final ACK arrived.
     pub ignores_acks: bool,
     /// It sends RSTs.
     pub resets: bool,
 }
 
-/// Whether a segment that reaches the listener is surely answered.
+/// Whether a segment that reaches the listener is sure to be answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Receiver {
     /// Nothing shows that the listener ignores such segments.
@@ -79,7 +82,7 @@ impl ListenerBehavior {
     pub fn note(&mut self, kind: Kind) {
         let spec = registry::spec(kind);
         match spec.ignored {
-            // Of SYNs without an answer only those whose cause is a state of the listener.
+            // A SYN without an answer counts only if its cause is a state of the listener.
             IgnoredPackets::Syns => self.ignores_syns |= spec.has(Property::HasOneCause),
             IgnoredPackets::FinalAckAndData => (self.ignores_syns, self.ignores_acks) = (true, true),
             IgnoredPackets::FinalAck | IgnoredPackets::Nothing => {}
@@ -87,7 +90,7 @@ impl ListenerBehavior {
     }
 }
 
-/// What one side's capture as a whole allows to say.
+/// The coverage of one side's capture.
 #[derive(Clone, Default, Debug)]
 pub struct CaptureCoverage {
     /// Its first and last packet.
@@ -120,7 +123,7 @@ impl CaptureCoverage {
     /// What a listener does, as this capture shows it.
     pub fn listener_behavior(&self, listener: Host) -> ListenerBehavior {
         let own = self.habits.get(&listener).copied().unwrap_or_default();
-        // A full accept queue does both.
+        // A full accept queue drops both SYNs and final ACKs.
         let ignores = own.ignores_syns || own.ignores_acks;
         ListenerBehavior { ignores_syns: ignores, ignores_acks: ignores, ..own }
     }
@@ -130,11 +133,11 @@ impl CaptureCoverage {
 pub struct MatchedConnection<'a> {
     /// What each side saw.
     pub tracks: [&'a Track; 2],
-    /// For each segment of a side its place in the other's.
+    /// For each segment of a side, its place on the other side.
     same: [Vec<Option<usize>>; 2],
-    /// Those that were carried in another packet: offloading cuts and joins segments.
+    /// Segments that the other side has inside another packet: offloading cuts and joins segments.
     carried: [Vec<bool>; 2],
-    /// How long a packet takes from one side to the other and back, at least.
+    /// The shortest time that a packet takes from one side to the other and back.
     trip: Span,
     watches: [&'a CaptureCoverage; 2],
     /// The side nearer to the client.
@@ -209,13 +212,13 @@ impl<'a> MatchedConnection<'a> {
         self.same[side][place].is_some() || self.carried[side][place]
     }
 
-    /// When a packet of `side` is due on the other one, but for the time that it takes to come there.
+    /// When a packet of `side` is due on the other one, not counting the time on the path.
     pub fn due(&self, side: usize, place: usize) -> Timestamp {
         self.tracks[side].segments[place].at.time
     }
 
-    /// Whether the other side should have the segment at `place` and has not; none if it has, or if nothing shows that
-    /// it was listening.
+    /// Whether the other side should have the segment at `place` and lacks it. `None` if it has the segment, or if
+    /// nothing shows that it was listening.
     pub fn absence(&self, side: usize, place: usize) -> Option<Absence> {
         if self.passed(side, place) || !self.was_kept(side, place) {
             return None;
@@ -248,8 +251,8 @@ impl<'a> MatchedConnection<'a> {
         })
     }
 
-    /// Whether a segment would be in the other side's track if its capture had it: what lies in the middle of a long
-    /// connection was not kept.
+    /// Whether a segment would be in the other side's track if that side had captured it: segments in the middle of a
+    /// long connection are not kept.
     fn was_kept(&self, side: usize, place: usize) -> bool {
         let segments = &self.tracks[side].segments;
         let early = segments[..place].iter().filter(|s| !s.is_control()).count() < HEAD / 2;
@@ -269,8 +272,8 @@ impl<'a> MatchedConnection<'a> {
         self.watches[1 - side].listening.around(server, due + Span(-error.0), due + error)
     }
 
-    /// Whether the other side lacks segments of this end at too many different times for a hole to explain, with
-    /// packets captured in between.
+    /// Whether the other side lacks segments of this end at many different times, with captured packets in between, so
+    /// that no gap in the capture explains it.
     pub fn lacks_many(&self, side: usize, sender: Role) -> bool {
         let segments = &self.tracks[side].segments;
         let lacking = segments.iter().enumerate().filter(|(i, s)| {
@@ -282,16 +285,16 @@ impl<'a> MatchedConnection<'a> {
         frames.len() >= SEPARATE
     }
 
-    /// Whether an absence shows that a packet was lost, although its receiver could as well have ignored it.
+    /// Whether the absence shows that the packet was lost, and not that its receiver ignored it.
     pub fn shows_loss(&self, side: usize, place: usize, receiver: Receiver) -> Option<Absence> {
-        // What two captures lack fell into no hole of one of them.
+        // A packet that two captures lack did not fall into a gap of one of them.
         let ignores = receiver == Receiver::Ignores && !self.missing_between[side].contains_key(&place);
         let absence = self.absence(side, place)?;
         let watch = self.watches[1 - side];
         let many = (ignores || absence == Absence::Likely)
             && self.lacks_many(side, self.tracks[side].segments[place].sender());
         match absence {
-            // A hole as short as the time between two packets leaves no trace: one moment proves nothing here.
+            // A gap as short as the time between two packets leaves no trace, so one moment proves nothing here.
             Absence::Certain | Absence::Likely if ignores => {
                 (watch.is_complete() && many).then_some(Absence::Certain)
             }
@@ -329,7 +332,7 @@ impl<'a> MatchedConnection<'a> {
     }
 }
 
-/// Whether more than its time tells a packet from one sent again.
+/// Whether a packet and its retransmission differ in more than their time.
 fn is_marked(s: &TracedSegment) -> bool {
     s.ip_id != 0 || s.stamps.is_some()
 }
@@ -346,7 +349,7 @@ enum Compared {
 fn is_same(a: &TracedSegment, b: &TracedSegment, compared: Compared) -> bool {
     let stamped = match (a.stamps, b.stamps) {
         (Some(x), Some(y)) => x == y,
-        // Cut off on one side, or taken out on the way.
+        // It was cut off on one side, or removed on the way.
         _ => true,
     };
     let fields = a.by_client == b.by_client
@@ -357,7 +360,7 @@ fn is_same(a: &TracedSegment, b: &TracedSegment, compared: Compared) -> bool {
     fields && stamped && (compared == Compared::WithoutIpId || a.ip_id == b.ip_id)
 }
 
-/// Whether payload of `a` is in `b`, which may be cut otherwise: the same timestamp, and bytes in common.
+/// Whether payload of `a` is in `b`, even if the segments are cut differently: the same timestamp, and bytes in common.
 fn carries(a: &TracedSegment, b: &TracedSegment) -> bool {
     let overlap = |from: &TracedSegment, other: &TracedSegment| {
         let offset = other.seq.distance(from.seq);

@@ -14,14 +14,15 @@ use crate::pair::packet_match::{Absence, CaptureCoverage, MatchedConnection, Mis
 use crate::pair::points::Points;
 use crate::pair::trace::Track;
 
-/// What the points show of one packet. Places are those among the points of its connection.
+/// Where one packet was seen. Places are those among the points of its connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PacketPath {
     /// Where it was seen, in the direction in which it went.
     pub seen: Vec<usize>,
-    /// The next point on its way, which should have it and has not; and how well that is known.
+    /// The next point on its way, which lacks the packet although it should have it, and how certain that is.
     pub missing: Option<(usize, Absence)>,
-    /// The point before the first one that has it, which should have it and has not: it was sent in between.
+    /// The point before the first one that has the packet, which should have it and lacks it: the packet was sent
+    /// between the two.
     pub unsent: Option<usize>,
 }
 
@@ -82,7 +83,7 @@ impl<'a> ConnectionPath<'a> {
         PacketPath { seen, missing, unsent }
     }
 
-    /// Segments of one point at an end that the next point on their way lacks, though it is not the other end.
+    /// Segments of a point at one end that the next point on their way lacks, where that point is not the other end.
     pub fn missing_between(&self, at: usize) -> MissingBetween {
         let other = if at == 0 { self.seen.len() - 1 } else { 0 };
         let lost = |place: usize| {
@@ -119,7 +120,7 @@ impl<'a> ConnectionPath<'a> {
         Some([self.name(journey.unsent?), self.name(*journey.seen.first()?)])
     }
 
-    /// Says of a finding which points its packets passed, if the points have names.
+    /// Notes in a finding which points its packets passed, if the points have names.
     pub fn describe(&self, d: &mut Draft) {
         if self.points.all[self.seen[0].0].name.is_none() {
             return;

@@ -15,7 +15,7 @@ use crate::pair::link::{self, NearerToClients, PointLink};
 use crate::pair::sketch::{Handshake, HandshakeSketch};
 use crate::time::Span;
 
-/// Handshakes with one initial sequence number from which on they are those of a flood, and cannot be told apart.
+/// From this many handshakes with one initial sequence number on, they belong to a flood and cannot be told apart.
 const MOST_ALIKE: usize = 256;
 
 /// Inputs that were captured at one place, and what the user calls it.
@@ -35,9 +35,9 @@ pub struct Point {
     pub name: Option<String>,
     /// Its inputs, by their places on the command line.
     pub inputs: Vec<usize>,
-    /// Its time in terms of the reference; none where it shares no connection with the others.
+    /// Its time in terms of the reference; `None` if it shares no connection with the others.
     pub clock: Option<ClockOffset>,
-    /// Connections that it has and no point before it has, of those whose handshake is known.
+    /// Connections that this point has and no point before it, among those whose handshake is known.
     pub repeated: u64,
 }
 
@@ -57,23 +57,25 @@ pub struct PathSeen {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Points {
-    /// In the order in which they were given; of two without names the one nearer to the clients is the first.
+    /// The points, in the order in which they were given. Of two without names, the one nearer to the clients comes
+    /// first.
     pub all: Vec<Point>,
-    /// Whose clock is that of all findings.
+    /// The point whose clock all findings use.
     pub reference: usize,
     /// The paths, the most used first.
     pub paths: Vec<PathSeen>,
-    /// By the places of two points, of which the first is nearer to most of the clients.
+    /// The links, by the places of two points, the one nearer to most of the clients first.
     links: BTreeMap<(usize, usize), PointLink>,
     /// How far from the clients each point lies, as the links say.
     rank: Vec<usize>,
 }
 
-/// What decides which of two points is nearer to the clients; none where nothing does.
+/// Decides which of two points is nearer to the clients; `None` if nothing shows it.
 type Orient<'o> = &'o dyn Fn(&HandshakeSketch, &HandshakeSketch) -> Option<NearerToClients>;
 
 impl Points {
-    /// Compares what all points saw. Where `orient` does not know which of two is nearer to the clients, the first is.
+    /// Compares the sketches of all points. Where `orient` does not know which of two points is nearer to the clients,
+    /// the first is.
     pub fn of(named: Vec<NamedInputs>, sketches: &[HandshakeSketch], orient: Orient<'_>) -> Points {
         let mut links = BTreeMap::new();
         for (a, b) in with_common_numbers(sketches) {
@@ -101,8 +103,8 @@ impl Points {
         points
     }
 
-    /// Compares what points saw that the user named. A point of which nothing could be read has no sketch. It is no point:
-    /// its inputs go with those of another one, whose report names them. `None` where nothing at all could be read.
+    /// Compares the sketches of points that the user named. A point has no sketch if none of its inputs could be read.
+    /// Its inputs then go with those of another point, whose report names them. `None` if nothing at all could be read.
     pub fn of_named(points: Vec<NamedInputs>, sketches: Vec<Option<HandshakeSketch>>) -> Option<Points> {
         let (mut readable, mut of_points, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for (point, sketch) in points.into_iter().zip(sketches) {
@@ -126,7 +128,7 @@ impl Points {
 
     /// What limits a report on points that the user named; nothing if they have connections in common.
     pub fn limit(&self) -> Option<String> {
-        let why = "no connection was demonstrably seen at two of the points; each was judged for itself";
+        let why = "no connection was demonstrably seen at two of the points; each was judged by itself";
         (!self.are_related()).then(|| why.to_owned())
     }
 
@@ -225,7 +227,7 @@ impl Points {
         all.iter().copied().filter(|&far| !behind_another(far)).collect()
     }
 
-    /// The listener that one point knows by this name, as another one knows it.
+    /// The listener that one point knows by this name, under its name at another point.
     pub fn name_at(&self, point: usize, other: usize, server: Host) -> Host {
         match self.link(point, other) {
             Some(([near, _], link)) if near == point => link.name_on_other_side(server),
@@ -266,7 +268,7 @@ impl Points {
         self.all[point].name.as_deref().unwrap_or(path)
     }
 
-    /// Which connections took which way, and how many each point has that another one has, too.
+    /// The paths that connections took, and how many connections each point shares with another one.
     fn follow_connections(&mut self, sketches: &[HandshakeSketch]) {
         let share = sketches.iter().map(HandshakeSketch::share).fold(1.0, f64::min);
         let whole = |n: u64| (n as f64 / share).round() as u64;
@@ -280,7 +282,7 @@ impl Points {
             for (point, _) in &seen {
                 repeated[*point] += u64::from(Some(point) != first);
             }
-            // One point may have it under two names: once is not repeated.
+            // A point may have a connection under two names: it counts once.
             if let Some(first) = first {
                 let own = seen.iter().filter(|(point, _)| point == first).count() as u64;
                 repeated[*first] += own.saturating_sub(1);
@@ -339,7 +341,7 @@ fn ranks(points: usize, links: &BTreeMap<(usize, usize), PointLink>) -> Vec<usiz
     rank
 }
 
-/// Pairs of points that have an initial sequence number in common: of hundreds of points most have none with most others.
+/// Pairs of points that share an initial sequence number: of hundreds of points, most share none.
 fn with_common_numbers(sketches: &[HandshakeSketch]) -> BTreeSet<(usize, usize)> {
     let of_point = |(point, sketch)| HandshakeSketch::with_hashes(sketch).map(move |(hash, _)| (hash, point));
     let mut numbers: Vec<(u64, usize)> = sketches.iter().enumerate().flat_map(of_point).collect();
@@ -354,7 +356,7 @@ fn with_common_numbers(sketches: &[HandshakeSketch]) -> BTreeSet<(usize, usize)>
     pairs
 }
 
-/// Handshakes of all points that are of one connection, each with its point.
+/// Handshakes at all points that belong to one connection, each with its point.
 fn connections(sketches: &[HandshakeSketch]) -> Vec<Vec<(usize, &Handshake)>> {
     let bound = sketches.iter().filter_map(HandshakeSketch::bound).min();
     let mut by_isn: HashMap<u32, Vec<(usize, &Handshake)>> = HashMap::new();

@@ -10,7 +10,7 @@ use crate::pair::points::{NamedInputs, Points};
 use crate::pair::sketch::{HandshakeSketch, SynTransmission};
 use crate::time::Span;
 
-/// What two inputs have to do with each other.
+/// How two inputs are related.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Relation {
     /// They share no handshake.
@@ -26,7 +26,7 @@ enum Relation {
 pub enum PairingResult {
     /// Two of them.
     Points(Box<Points>),
-    /// None; and why, where inputs do share connections.
+    /// No pair; with the reason where the inputs do share connections.
     No(Option<String>),
 }
 
@@ -68,7 +68,7 @@ pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing
             }
         }
     }
-    // Inputs that share nothing with another (and those that cannot be read) go with the one named before.
+    // Inputs that share nothing with another one, and those that cannot be read, go with the input before them.
     let [near, far] = &mut sides;
     for n in outside {
         if near.iter().any(|&known| n > 0 && known == n - 1) { &mut *near } else { &mut *far }.push(n);
@@ -87,7 +87,7 @@ struct InputGroups {
     outside: Vec<usize>,
 }
 
-/// Whether several groups are pieces of the same two captures: one group after the other, with servers in common.
+/// Whether several groups belong to the same two captures: they follow one another in time and have servers in common.
 fn are_pieces(groups: &[[Vec<usize>; 2]], merged: &dyn Fn(&[usize]) -> HandshakeSketch) -> bool {
     let firsts: Vec<HandshakeSketch> =
         groups.iter().map(|[a, b]| merged(&[&a[..], &b[..]].concat())).collect();
@@ -154,7 +154,7 @@ fn divide(sketches: &[Option<HandshakeSketch>], names: &[String]) -> Result<Inpu
 
 fn relation(a: &HandshakeSketch, b: &HandshakeSketch) -> Relation {
     let shared = a.shared(b);
-    // A later input is the rest of the same capture, unless a packet is demonstrably in both.
+    // A later input continues the same capture, unless a packet is demonstrably in both.
     if !a.overlaps(b)
         && !shared.iter().any(|(a, b)| is_in_both(&a.syns, &b.syns) || is_in_both(&a.syn_acks, &b.syn_acks))
     {
@@ -170,7 +170,7 @@ fn relation(a: &HandshakeSketch, b: &HandshakeSketch) -> Relation {
     }
     let trips: Vec<Span> = samples.iter().filter_map(ClockSample::round_trip).collect();
     let copies = if trips.is_empty() {
-        // One direction alone: at one place all packets differ by the same.
+        // Where only one direction was captured, all packets of one place differ by the same time.
         let differences: HashSet<Span> = samples.iter().filter_map(|s| s.there.or(s.back)).collect();
         !routed && differences.len() == 1 && (samples.len() > 1 || differences.contains(&Span::ZERO))
     } else {

@@ -1,8 +1,8 @@
-//! The handshakes of one input, as many as fit: enough to see whether another input saw the same ones.
+//! The handshakes of one input, up to a limit: enough to see whether another input saw the same ones.
 //!
-//! Of too many handshakes those are kept whose initial sequence numbers hash lowest. Another sketch keeps the same
-//! ones, wherever its capture begins and whatever addresses a NAT has given them: so two sketches can be compared, and
-//! their counts stand for the whole.
+//! Where there are too many handshakes, those whose initial sequence numbers hash lowest are kept. Every sketch keeps
+//! the same ones, wherever its capture begins and whatever addresses a NAT has given them. So two sketches can be
+//! compared, and their counts can be scaled up.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub struct SynTransmission {
     pub tsval: Option<u32>,
     /// Time to live.
     pub ttl: u8,
-    /// Whether its checksum is not filled in yet: so only on the host that sends it.
+    /// Whether its checksum is not filled in yet, which is so only on the host that sends it.
     pub partial: bool,
     /// IPv4 identification; 0 says nothing.
     pub ip_id: u16,
@@ -76,7 +76,7 @@ impl Handshake {
         }
     }
 
-    /// Whether no chance and no habit (a scanner that comes again with the same number) makes the two alike.
+    /// Whether the two are alike neither by chance nor because a scanner uses the same number again.
     pub fn is_certain_match(&self, other: &Handshake) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
@@ -100,7 +100,7 @@ impl Handshake {
     }
 }
 
-/// Orders handshakes alike in all inputs.
+/// A key that orders handshakes in the same way in all inputs.
 type HandshakeKey = (u64, Host, Host);
 
 /// The handshakes of one input.
@@ -108,7 +108,7 @@ type HandshakeKey = (u64, Host, Host);
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSketch {
     kept: BTreeMap<HandshakeKey, Handshake>,
-    /// Keys from here on are not kept.
+    /// Keys from this one on are not kept.
     bound: Option<u64>,
     /// Times of the first and of the last TCP segment.
     span: Option<(Timestamp, Timestamp)>,
@@ -188,7 +188,7 @@ impl HandshakeSketch {
         let tsval = s.options.has(TcpOptions::TIMESTAMPS).then_some(s.tsval);
         let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
         let seen = SynTransmission { at: s.time, tsval, ttl: s.ttl, partial, ip_id: s.ip_id };
-        // The same timestamp or IP ID again is a copy of the packet.
+        // A packet with the same timestamp or IP ID is a copy.
         let copy = list.iter().any(|known| match tsval {
             Some(_) => known.tsval == tsval,
             None => known.has_id_of(&seen),
@@ -201,11 +201,12 @@ impl HandshakeSketch {
         }
     }
 
-    /// Lets go of too many handshakes: of all with one hash or of none. The bound is halved until the rest fits. So it
-    /// depends neither on their order nor on how they were spread over the sketches that are merged.
+    /// Drops handshakes when there are too many: all with the same hash, or none of them. The bound is halved until the
+    /// rest fits. So the result depends neither on their order nor on how they were spread over sketches that are
+    /// merged.
     fn thin_out(&mut self) {
         while self.kept.len() > KEPT {
-            // A flood with one initial sequence number may fill it all: it cannot be told apart anyway.
+            // A flood with one initial sequence number may fill the sketch: its handshakes cannot be told apart anyway.
             let bound = self.bound.unwrap_or(u64::MAX) / 2;
             drop(self.kept.split_off(&(bound, Host::default(), Host::default())));
             self.bound = Some(bound);
@@ -256,7 +257,7 @@ impl HandshakeSketch {
         self.kept.iter().map(|((hash, ..), handshake)| (*hash, handshake))
     }
 
-    /// Handshakes that hash to this or more are not kept.
+    /// Handshakes whose hash is this or more are not kept.
     pub fn bound(&self) -> Option<u64> {
         self.bound
     }
@@ -266,7 +267,7 @@ impl HandshakeSketch {
         self.bound.map_or(1.0, |bound| bound as f64 / u64::MAX as f64)
     }
 
-    /// The handshakes that `other` has too, mine first, each once, in an order that depends on neither.
+    /// The handshakes that `other` has too, each once, those of this sketch first. The order depends on neither.
     pub fn shared<'a>(&'a self, other: &'a HandshakeSketch) -> Vec<(&'a Handshake, &'a Handshake)> {
         let mut all = Vec::new();
         for ((hash, client, server), mine) in &self.kept {

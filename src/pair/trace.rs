@@ -1,4 +1,5 @@
-//! The packets of chosen connections at one point: read once more, for what the facts of a connection do not keep.
+//! The packets of chosen connections at one point. The capture is read once more for them, since the facts of a
+//! connection do not keep all packets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -19,7 +20,7 @@ const CONTROL: usize = 48;
 pub const HEAD: usize = 48;
 /// And the last ones.
 const TAIL: usize = 24;
-/// What a connection costs at one point at most, bytes.
+/// Memory that a connection takes at one point at most, bytes.
 pub const COST: u64 = ((CONTROL + HEAD + TAIL) * size_of::<TracedSegment>()) as u64;
 /// Copies of one packet in one capture come no further apart than this.
 const COPY: Span = Span::millis(100);
@@ -81,11 +82,12 @@ impl TracedSegment {
 pub struct SoughtConnection {
     /// The client's initial sequence number, unless the connection was joined in the middle.
     pub isn: Option<Seq>,
-    /// The server's, where a SYN-ACK was seen.
+    /// The server's initial sequence number, where a SYN-ACK was seen.
     pub server_isn: Option<Seq>,
     /// Timestamps of its SYNs.
     pub tsvals: Vec<u32>,
-    /// Client and server by the names that points know them by. One where addresses are translated may know it twice.
+    /// Client and server by the names that points know them by. A point where addresses are translated may know the
+    /// connection by two.
     pub names: Vec<(usize, Host, Host)>,
 }
 
@@ -103,7 +105,7 @@ impl SoughtConnection {
         }
     }
 
-    /// Whether both are one connection; the initial sequence numbers of their clients are the same.
+    /// Whether both are one connection, given that their clients' initial sequence numbers are the same.
     pub fn is(&self, other: &SoughtConnection) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
@@ -114,8 +116,8 @@ impl SoughtConnection {
         }
     }
 
-    /// Whether both are one connection for sure, whatever their names: by the initial sequence numbers of both ends, or by a
-    /// timestamp.
+    /// Whether both are certainly one connection, whatever their names: by the initial sequence numbers of both ends,
+    /// or by a timestamp.
     pub fn is_translated(&self, other: &SoughtConnection) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
@@ -161,7 +163,7 @@ pub struct Track {
     pub server: Host,
     /// Its segments, in order of capture.
     pub segments: Vec<TracedSegment>,
-    /// Some in the middle were left out.
+    /// Some segments in the middle were left out.
     pub cut: bool,
 }
 
@@ -174,7 +176,7 @@ struct TraceCollector {
     head: Vec<TracedSegment>,
     tail: VecDeque<TracedSegment>,
     cut: bool,
-    /// The last few, to know copies by.
+    /// The last few segments, by which copies are recognised.
     #[cfg_attr(feature = "fleet", serde(skip))]
     recent: VecDeque<TracedSegment>,
 }
@@ -185,7 +187,8 @@ impl TraceCollector {
             TracedSegment { at: seen.at, own: seen.own, ..*known } == seen
                 && seen.at.time - known.at.time < COPY
         };
-        // Without an IP ID or a timestamp a retransmission and a copy are alike: the timer tells them apart.
+        // Without an IP ID or a timestamp a retransmission looks like a copy; the retransmission timer tells them
+        // apart.
         if self.recent.iter().any(copy) {
             return;
         }
@@ -206,7 +209,7 @@ impl TraceCollector {
         }
     }
 
-    /// The same connection in several parts of the segments: it has several four-tuples, for addresses are translated.
+    /// Joins the parts of one connection, which has several four-tuples where addresses are translated.
     fn join(mut parts: Vec<TraceCollector>) -> Option<TraceCollector> {
         if parts.len() < 2 {
             return parts.pop();
@@ -342,7 +345,7 @@ pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> 
 struct Search<'w> {
     wanted: &'w [SoughtConnection],
     by_isn: HashMap<Seq, Vec<usize>>,
-    /// Whose four-tuple it is now, and by which names.
+    /// The connection that has this four-tuple now, and its names.
     current: HashMap<FlowKey, (usize, Host, Host)>,
     found: BTreeMap<usize, TraceCollector>,
 }
@@ -355,7 +358,7 @@ impl<'w> Search<'w> {
             let other = || w.names.first().map(|(_, client, server)| (*client, *server));
             match (w.isn, w.names_at(point).or_else(other)) {
                 (Some(isn), _) => search.by_isn.entry(isn).or_default().push(n),
-                // Joined in the middle: known by its names alone, until a SYN takes them.
+                // A connection joined in the middle is known by its names alone, until a SYN takes them over.
                 (None, Some((client, server))) => {
                     search.current.insert(key(client, server), (n, client, server));
                 }

@@ -65,7 +65,8 @@ fn check(points: &Points, listening: &[Listening], point: usize) -> Completeness
     all
 }
 
-/// Listeners, as any point knows them, of which a point lacks RSTs at several times and has none.
+/// The listeners, as any point knows them, of which a point lacks all RSTs although it was listening at the times of
+/// several.
 pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[CaptureCoverage]) -> HashSet<Host> {
     let mut lacking: HashMap<(usize, Host), HashSet<PathWindow>> = HashMap::new();
     let is_reset = |s: &TracedSegment| !s.by_client && s.flags.has(Flags::RST);

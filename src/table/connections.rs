@@ -18,7 +18,7 @@
 //! | `orig_retransmissions`, `resp_retransmissions` | int64 | segments that brought nothing new |
 //! | `capture`, `packet` | int32, int64 | where its first packet is: the place of the capture among the inputs, and its number there |
 //!
-//! The first twelve named are Zeek's. Zeek counts `orig_pkts` with copies, and has `outcome` in `conn_state`.
+//! The first twelve names are Zeek's. Zeek counts copies in `orig_pkts`, and has `outcome` in `conn_state`.
 
 use std::fs::File;
 use std::io::Write;
@@ -37,7 +37,7 @@ use crate::flow::ended::EndedFlow;
 use crate::flow::outcome::Outcome;
 use crate::time::{Span, Timestamp};
 
-/// Rows that are handed on together.
+/// How many rows are handed on together.
 const TOGETHER: usize = 1 << 12;
 
 /// The columns.
@@ -116,7 +116,7 @@ impl Table {
         Table { point, destination, writer: None, columns: ConnectionColumns::default(), failed: None }
     }
 
-    /// Adds a connection that has ended; `end` is where the capture ends, where that is known.
+    /// Adds a connection that has ended; `end` is the end of the capture, if that is known.
     pub fn record(&mut self, ended: &EndedFlow<'_>, end: Timestamp) {
         let f = &*ended.facts();
         let outcome = Outcome::of(f, end.min(f.watched));
@@ -185,10 +185,9 @@ impl Table {
         writer.write(&batch).map_err(|error| error.to_string())
     }
 
-    /// Writes the rest, and the end of the table.
+    /// Writes the remaining rows, and the end of the table.
     ///
-    /// # Errors
-    /// What could not be written.
+    /// # Errors A row that could not be written.
     pub fn finish(mut self) -> Result<(), String> {
         self.hand_on();
         if let Some(failed) = self.failed {

@@ -12,7 +12,7 @@ use super::{TableFolder, created, properties, uid};
 use crate::decode::segment::PacketId;
 use crate::model::Report;
 
-/// The point of a packet, where captures of several are joined.
+/// The point of a packet, where captures of several points are joined.
 fn point_of(report: &Report, packet: PacketId) -> Option<String> {
     let path = &report.captures.get(usize::from(packet.capture()))?.path;
     let named = report.points.iter().find(|point| point.captures.contains(path));
@@ -25,8 +25,7 @@ fn point_of(report: &Report, packet: PacketId) -> Option<String> {
 
 /// Writes the findings of `report` whose connections begin at the packets of `connections`, by the finding's id.
 ///
-/// # Errors
-/// What could not be written.
+/// # Errors A row that could not be written.
 pub fn write(
     folder: &TableFolder,
     report: &Report,

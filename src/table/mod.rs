@@ -1,5 +1,5 @@
-//! Connections as rows of Parquet files, for questions that the report does not answer: one row for each connection, and one
-//! for each finding about one.
+//! Connections and findings as rows of Parquet files, for questions that the report does not answer: one row for each
+//! connection, and one for each finding about a connection.
 //!
 //! The names of columns follow Zeek's `conn.log` where the meaning is the same ([`connections`]).
 
@@ -17,12 +17,12 @@ use parquet::file::properties::WriterProperties;
 
 use crate::decode::segment::PacketId;
 
-/// Where the tables of a run go.
+/// The folder for the tables of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableFolder {
     /// The folder.
     pub path: PathBuf,
-    /// What stands in the column `point`, and in the names of the files unless it is empty.
+    /// The value of the column `point`, which is also in the names of the files unless it is empty.
     pub point: String,
 }
 
@@ -32,7 +32,7 @@ impl TableFolder {
         TableFolder { point: TableFolder::name_of_side(side).unwrap_or_default().to_owned(), ..self }
     }
 
-    /// What stands in the column `point` for one of two captures of the same traffic.
+    /// The value of the column `point` for one of two captures of the same traffic.
     pub fn name_of_side(side: usize) -> Option<&'static str> {
         ["client side", "server side"].get(side).copied()
     }
@@ -72,7 +72,7 @@ fn properties() -> WriterProperties {
         .build()
 }
 
-/// A file that is made with its first byte.
+/// A file that is created with its first byte.
 fn created(path: &Path) -> io::Result<File> {
     File::create(path)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write to {}: {error}", path.display())))

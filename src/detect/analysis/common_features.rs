@@ -11,13 +11,13 @@ use crate::history::accepted_syns::{AcceptedSyns, REUSED_WITHIN};
 use crate::history::listener::ListenerHistory;
 use crate::time::{Span, Timestamp};
 
-/// With this many failed SYNs alike, and as many answered ones that differ, it is no accident.
+/// With this many failed SYNs that are alike, and as many answered ones that differ, it is not chance.
 const PATTERN: usize = 3;
-/// Refusals with accepted connections before and after each, from which on the two alternate.
+/// From this many refusals on, with accepted connections before and after each, the two alternate.
 const ALTERNATIONS: usize = 3;
 /// Refused, and accepted, within one second.
 const SOME: u32 = 2;
-/// A port below this one takes a privilege to use.
+/// A port below this one needs a privilege.
 const PRIVILEGED: u16 = 1024;
 
 /// A SYN that was refused or ignored.
@@ -45,10 +45,10 @@ impl FailedSyn {
     }
 }
 
-/// What sets failed SYNs apart from those that were answered.
+/// A feature that failed SYNs share and answered ones lack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SynFeature {
-    /// They use a four-tuple again: how soon, at the soonest and at the latest.
+    /// They reuse a four-tuple: the shortest and the longest time since its last use.
     ReusedTuple(Span, Span),
     /// They ask for ECN.
     Ecn,
@@ -56,15 +56,15 @@ pub enum SynFeature {
     With(&'static str),
     /// They lack this option.
     Without(&'static str),
-    /// Their maximum segment size is another.
+    /// They have another maximum segment size.
     SegmentSize(u16),
     /// Their source port is privileged.
     PrivilegedPort,
-    /// Their type of service is another.
+    /// They have another type of service.
     ServiceType(u8),
-    /// Their time to live is another: they come by another path, or from another system.
+    /// They have another time to live: they come by another path, or from another system.
     TimeToLive(u8),
-    /// Their senders' addresses are others.
+    /// They come from other addresses.
     Client,
 }
 
@@ -86,7 +86,7 @@ impl SynOutcome {
     }
 }
 
-/// A mark, and how often it was seen.
+/// A feature, and how often it was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FailurePattern {
     /// The common feature.
@@ -95,11 +95,11 @@ pub struct FailurePattern {
     pub failed: usize,
     /// SYNs that were answered and do not have it.
     pub answered: u32,
-    /// None of the clients whose SYNs failed had one answered: the address may be what counts.
+    /// None of the clients whose SYNs failed had one answered: the client's address may be the reason.
     pub by_client: bool,
 }
 
-/// The patterns of one listener, made when first asked.
+/// The patterns of one listener, computed when first asked for.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct FailurePatterns {
     refused: OnceLock<Option<FailurePattern>>,
@@ -107,29 +107,29 @@ pub struct FailurePatterns {
 }
 
 impl FailurePatterns {
-    /// What sets the refused SYNs apart.
+    /// The feature that distinguishes the refused SYNs.
     pub fn of_refused(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
         *self.refused.get_or_init(|| FailurePattern::find(failed, listener))
     }
 
-    /// What sets the ignored SYNs apart.
+    /// The feature that distinguishes the ignored SYNs.
     pub fn of_ignored(&self, failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
         *self.ignored.get_or_init(|| FailurePattern::find(failed, listener))
     }
 }
 
 impl FailurePattern {
-    /// What all failed SYNs have and no answered one has, the most telling first.
+    /// The feature that all failed SYNs have and no answered one has; of several, the most telling.
     fn find(failed: &[FailedSyn], listener: &ListenerHistory) -> Option<FailurePattern> {
         let accepted = listener.accepted.as_deref()?;
         let (first, last) = (failed.iter().map(|f| f.at).min()?, failed.iter().map(|f| f.at).max()?);
-        // Answers at another time show that the listener has changed, not that it treats clients differently.
+        // Answers at another time may show that the listener has changed, not that it treats clients differently.
         if failed.len() < PATTERN || listener.between(first, last).answered < PATTERN as u32 {
             return None;
         }
         let by_client = failed.iter().all(|f| accepted.lacks_client(f.client.address));
         let clients: BTreeSet<Address> = failed.iter().map(|f| f.client.address).collect();
-        // Where each client asks once, those that fail are always others than those that do not.
+        // Where each client sends one SYN, the clients that fail always differ from those that do not.
         let is_client = || by_client && clients.len() * PATTERN <= failed.len();
         let in_turn = alternates(failed, listener);
         let pattern = |(mark, answered)| FailurePattern { mark, failed: failed.len(), answered, by_client };
@@ -140,7 +140,7 @@ impl FailurePattern {
             .map(pattern)
     }
 
-    /// One clause: what the failed SYNs have that the others lack.
+    /// One clause: the feature of the failed SYNs that the others lack.
     pub fn clause(&self, fate: SynOutcome) -> String {
         let fate = fate.participle();
         let FailurePattern { failed, answered, .. } = self;
@@ -193,10 +193,10 @@ impl SynFeature {
     }
 }
 
-/// All use a four-tuple again, and those from fresh ports fared well.
+/// All failed SYNs reuse a four-tuple, and those from fresh ports were answered.
 fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(SynFeature, u32)> {
     let fresh = accepted.count - accepted.reused;
-    // Where most of those that use one again are answered it is no reason.
+    // If most SYNs that reuse a four-tuple are answered, that is not the reason.
     let is_reason = accepted.reused as usize <= failed.len() / 2 && fresh as usize >= PATTERN;
     if !is_reason || !failed.iter().all(FailedSyn::is_reuse) {
         return None;
@@ -205,12 +205,12 @@ fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(SynFeature, u
     Some((SynFeature::ReusedTuple(after().min()?, after().max()?), fresh))
 }
 
-/// All ask for ECN, and no other.
+/// All failed SYNs ask for ECN, and no other SYN does.
 fn ecn(failed: &[FailedSyn], accepted: &AcceptedSyns) -> bool {
     accepted.ecn == 0 && failed.iter().all(|f| f.syn.ecn)
 }
 
-/// Another header field that sets the failed ones apart.
+/// Another header field that distinguishes the failed SYNs.
 fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
     if accepted.low_ports == 0 && failed.iter().all(|f| f.client.port < PRIVILEGED) {
         return Some(SynFeature::PrivilegedPort);
@@ -244,7 +244,7 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
         .then_some(SynFeature::TimeToLive(syn.ttl))
 }
 
-/// Refusals of at least this many in a row are a time in which nothing listened.
+/// At least this many refusals in a row mean that nothing listened at that time.
 const ROW: u32 = 4;
 
 /// SYNs that failed with no pause of a whole second between them.
@@ -255,18 +255,19 @@ struct FailedRun {
 }
 
 impl FailedRun {
-    /// Whether the listener failed about all SYNs from the first one to the last: at the rate of those seconds no more came.
+    /// Whether the listener failed nearly all SYNs from the first failed one to the last, judged by the rate in those
+    /// seconds.
     fn fails_all(&self, listener: &ListenerHistory) -> bool {
         let (from, to) = (self.first.seconds(), self.last.seconds());
         let lasted = self.last - self.first;
         let whole = Span::secs((to - from + 1) * listener.seconds.step());
         let came = u64::from(listener.seconds.between(from, to).syns);
-        // All that came, as if evenly: one in four of them may be missing.
+        // All SYNs, as if they came evenly: one in four may be missing.
         let due = came as f64 * lasted.0 as f64 / whole.0 as f64;
         self.failed >= ROW && f64::from(self.failed) >= due * 0.75
     }
 
-    /// Neighbouring seconds of this row with answers in them, and seconds in which SYNs failed and others did not.
+    /// Whole seconds next to this row in which SYNs were answered, and seconds in which some failed and others did not.
     fn mixed(&self, seconds: &[i64], listener: &ListenerHistory) -> (usize, usize) {
         let step = listener.seconds.step();
         let (from, to) = (self.first.seconds(), self.last.seconds());
@@ -283,7 +284,7 @@ impl FailedRun {
     }
 }
 
-/// In how many rows the refusals came: between two rows lies a whole second in which SYNs were answered.
+/// How many rows the refusals form: between two rows lies a whole second in which SYNs were answered.
 pub fn refusal_rows(refused: &[FailedSyn], listener: &ListenerHistory) -> usize {
     let mut seconds: Vec<i64> = refused.iter().map(|f| f.at.seconds()).collect();
     seconds.sort_unstable();
@@ -309,7 +310,7 @@ pub fn alternates(refused: &[FailedSyn], listener: &ListenerHistory) -> bool {
             _ => rows.push(FailedRun { first: at, last: at, failed: 1 }),
         }
     }
-    // A host that stops and starts fails all SYNs for a while. Of several hosts the others answer meanwhile.
+    // A host that stops and starts fails all SYNs for a while. With several hosts, the others answer meanwhile.
     rows.retain(|row| !row.fails_all(listener));
     let answered = |from: i64, to: i64| listener.seconds.between(from, to).answered > 0;
     let between =

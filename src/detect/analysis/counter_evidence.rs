@@ -1,7 +1,7 @@
-//! What speaks against a full accept queue: a filter on the path of some clients ignores them in the same way.
+//! Evidence against a full accept queue: a filter on the path of some clients ignores them in the same way.
 //!
-//! A queue that is full is full for everybody: who is ignored and who is served is then a matter of time. Where it is a matter of
-//! who asks, or of the way that the packets take, something stands before the listener.
+//! A full queue affects every client: time decides who is ignored and who is served. If the client or the packets' way
+//! decides, something else in front of the listener drops them.
 
 use std::collections::BTreeSet;
 
@@ -12,24 +12,25 @@ use crate::flow::facts::ConnectionFacts;
 use crate::history::timeline::{ListenerSecond, client_bit, network_bit, ttl_bit};
 use crate::time::{Span, Timestamp};
 
-/// Ignored connections from which on a split is no accident.
+/// From this many ignored connections on, a split is not chance.
 const IGNORED: usize = 3;
-/// The same where each client tried once, and only the way tells them apart.
+/// The same where each client tried once, and only the way distinguishes them.
 const IGNORED_ON_ONE_WAY: usize = 5;
 /// How often connections were ignored and served in turn.
 const TURNS: usize = 2;
-/// Seconds in which SYNs were answered and nobody was served, from which on the queue was not full for moments only.
+/// From this many seconds on in which SYNs were answered and nobody was served, the queue was not full for moments
+/// only.
 const SEVERAL_SECONDS: usize = 2;
-/// Seconds in which others were served.
+/// In how many seconds others were served.
 const SERVED: usize = 3;
 
-/// Ignored for this long, a client has asked several times.
+/// A client that was ignored for this long has repeated its segments several times.
 const ASKED_FOR: Span = Span::secs(3);
 
-/// What speaks against a full queue.
+/// Evidence against a full queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CounterEvidence {
-    /// The SYN-ACKs of all that were ignored took another way than their SYNs, and no such connection was served.
+    /// The SYN-ACKs of all ignored connections took another way than their SYNs, and no such connection was served.
     AnotherWay {
         /// Connections that were ignored.
         ignored: usize,
@@ -46,7 +47,7 @@ pub enum CounterEvidence {
         /// Connections that were ignored.
         ignored: usize,
     },
-    /// The same of clients as far away as each other, by the TTL of their SYNs.
+    /// The same of clients at the same distance, by the TTL of their SYNs.
     Distance {
         /// Connections that were ignored.
         ignored: usize,
@@ -102,9 +103,9 @@ impl CounterEvidence {
     }
 }
 
-/// What speaks against a full queue where `f` was ignored; `None` if nothing does.
+/// Evidence against a full queue at the time when `f` was ignored; `None` if there is none.
 ///
-/// It is asked for each of many thousands: what takes longer than one look at each other is left for last.
+/// It is computed for each of many thousands of connections: expensive comparisons come last.
 pub fn counter_evidence(
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
@@ -143,13 +144,13 @@ pub fn counter_evidence(
         .then_some(CounterEvidence::SynsAnswered { answered })
 }
 
-/// Connections that were ignored in the same time.
+/// Connections that were ignored at the same time.
 struct IgnoredTogether {
     /// How many.
     ignored: usize,
     /// Whether the SYN-ACKs of all took another way than their SYNs.
     another_way: bool,
-    /// The bits of their clients, of the networks of these, and of their TTLs.
+    /// The bits of their clients, of the clients' networks, and of their TTLs.
     clients: u32,
     networks: u32,
     ttls: u32,
@@ -157,7 +158,7 @@ struct IgnoredTogether {
     ttls_known: bool,
     /// Whether the server took one of them in the end.
     taken: bool,
-    /// From the first final ACK that was ignored to the last, and to the last moment in which one of them was.
+    /// From the first ignored final ACK to the last, and to the last moment at which one of them was ignored.
     first: Timestamp,
     last: Timestamp,
     until: Timestamp,
@@ -196,7 +197,7 @@ impl IgnoredTogether {
 }
 
 /// How many others were served while these connections were ignored to the end, if that happened in several seconds. A
-/// queue with room that often would also have let in a client that asks that often; a full one drops SYNs.
+/// queue with room that often would also have accepted a client that repeats that often; a full one drops SYNs.
 fn served_meanwhile<'a>(
     o: &IgnoredAck<'_>,
     together: &IgnoredTogether,
@@ -207,7 +208,8 @@ fn served_meanwhile<'a>(
     if together.taken || seconds.step() != 1 || o.during.to - o.during.from < ASKED_FOR {
         return None;
     }
-    // A connection that was never accepted was ignored until its last repetition; each wait is as long as all before it.
+    // A connection that was never accepted was ignored until its last repetition; each wait is as long as all waits
+    // before it.
     let asked = |s: &StuckConnection| {
         let last = s.ignored.to + (s.ignored.to - s.ignored.from);
         (s.ignored.from, last.min(s.during.to))
@@ -230,8 +232,8 @@ fn served_meanwhile<'a>(
         .then_some(CounterEvidence::ServedMeanwhile { ignored: together.ignored, served })
 }
 
-/// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped. In the first
-/// second and the last one others may have been served before and after.
+/// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was
+/// dropped. The first and the last second do not count: others may have been served before and after.
 fn had_room(together: &IgnoredTogether, around: &DetectContext<'_>) -> bool {
     let (from, to) = (together.first, together.until);
     let listener = around.listener;
@@ -251,8 +253,8 @@ const PAIRS: usize = 32;
 /// Ticks of a TSval clock in a second, as Linux has them.
 const RATES: [i64; 4] = [100, 250, 300, 1_000];
 
-/// Whether the timestamps of two connections of one client and this listener have different offsets: no clock of any rate has ticked
-/// from the one to the other.
+/// Whether the timestamps of two connections of one client and this listener have different offsets, so that no clock
+/// of any rate explains both.
 fn offsets_differ<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> bool {
     let agree = |(a, b): (Timestamp, u32), (c, d): (Timestamp, u32)| {
         let ticks = i64::from(d.wrapping_sub(b) as i32);
@@ -267,8 +269,8 @@ fn offsets_differ<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> bool {
     some.iter().any(|one| some.iter().any(|other| differ(one, other)))
 }
 
-/// Whether, from the first of `all` on to the last, others were served in turn with them and nobody of their own: `own` are their
-/// bits among the `served`.
+/// Whether, from the first of `all` to the last, others were served in turn with them, but none of their own; `own` are
+/// their bits among the `served`.
 fn is_split<'a>(
     together: &IgnoredTogether,
     all: impl Iterator<Item = &'a StuckConnection>,
@@ -293,7 +295,7 @@ fn is_split<'a>(
     if others.len() < SERVED {
         return false;
     }
-    // Two of them were ignored in turn with others where a different number of these had been served before.
+    // Two of them count as ignored in turn with others if a different number of others had been served before each.
     let mut before: Vec<usize> = Vec::new();
     for s in all {
         let begun = s.during.from.seconds();

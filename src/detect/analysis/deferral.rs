@@ -5,11 +5,11 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Transmission};
 use crate::time::Span;
 
-/// The first SYN-ACK timeout is over by then; a repetition that comes later skipped it.
+/// The first SYN-ACK timeout is over by then; a repetition that comes later skipped that timeout.
 const FIRST_TIMEOUT: Span = Span::millis(2_600);
 
-/// Whether the capture ends too soon after the SYN-ACK came again to tell why: a full queue would have it come again
-/// after twice the time.
+/// Whether the capture ends too soon after the SYN-ACK came again to show why: a full queue would repeat it after twice
+/// the time.
 pub fn is_undecided(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let (Some(again), Some(first)) = (o.repeats.first(), f.syn_ack.first()) else { return false };
     let waited = again.at.time - first.at.time;
@@ -17,7 +17,7 @@ pub fn is_undecided(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectCont
     f.progress.is_none() && watched <= waited + waited + TIMEOUT_SLACK
 }
 
-/// A loaded server's timer is that late.
+/// The timer of a loaded server may be this late.
 const TIMEOUT_SLACK: Span = Span::millis(800);
 
 /// A SYN-ACK that was repeated because the listener waited for data.
@@ -27,13 +27,13 @@ pub struct Deferral<'a> {
     pub again: &'a Transmission,
     /// How long after the first SYN-ACK the second came.
     pub after: Span,
-    /// Whether the first time-out of a request passed without one.
+    /// Whether the first time-out of a request passed without a repetition.
     pub skipped: bool,
     /// How many silent connections of the listener show the same.
     pub alike: usize,
 }
 
-/// The deferral of this connection, if it shows one.
+/// The deferral that this connection shows, if it shows one.
 pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Deferral<'a>> {
     let o = ignored_ack(f, around.end())?;
     let [again] = o.repeats[..] else { return None };
@@ -55,7 +55,7 @@ pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Optio
     }
     let alike = around.activity.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
     let worse = around.activity.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
-    // A single one may be the second repetition, the first being lost.
+    // A single repetition may be the second one, if the first was lost.
     let seems_skipped = skipped && (!around.context.damaged || alike >= 2);
     if !(seems_skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0))
     {

@@ -1,4 +1,4 @@
-//! How an established connection died: what several kinds read together, so that each death is told by one of them.
+//! How an established connection died. Several kinds read it, so that each death is reported by only one of them.
 
 use crate::decode::segment::{Flags, Traits};
 use crate::detect::analysis::fin_wait2::expired;
@@ -17,15 +17,15 @@ use crate::flow::outcome::{
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
 
-/// From the first repetition to the acknowledgment: what heals sooner is the loss of a few packets.
+/// From the first repetition to the acknowledgment: a shorter time means that only a few packets were lost.
 const INTERRUPTED: Span = Span::secs(3);
-/// No box on a path forgets a connection that was idle for less.
+/// No box on a path forgets a connection that was idle for less than this.
 pub const FORGETFUL: Span = Span::secs(15);
-/// A segment smaller than this passes every path, bytes.
+/// A segment smaller than this fits every path, bytes.
 const SMALL: u32 = 500;
-/// A time-out for idle connections is no shorter.
+/// A time-out for idle connections is no shorter than this.
 pub const KEPT_ALIVE: Span = Span::millis(900);
-/// Connections in use that are closed in one moment, from which on the application ends.
+/// If at least this many connections in use are closed in one moment, the application has ended.
 const TOGETHER: usize = 3;
 /// How soon after an application has ended a new connection finds no listener.
 const RESTARTS: Span = Span::secs(2);
@@ -50,16 +50,17 @@ pub enum FlowFailure<'a> {
         /// Which segments are missing.
         missing: MissingSegments,
     },
-    /// It was idle for `idle`; what `sender` then sent drew nothing, or a RST of somebody else.
+    /// It was idle for `idle`; after that, the data of `sender` drew no answer, or a RST that its peer did not send.
     Forgotten {
-        /// Who spoke first after the pause.
+        /// The end that sent first after the pause.
         sender: Role,
         /// How long both had been silent; at least that, where the capture began in the pause.
         idle: Span,
         /// What answered.
         reset: Option<&'a Reset>,
     },
-    /// It was idle for `idle`; then a RST came in the name of `role`, which had not sent it, although nobody had spoken.
+    /// It was idle for `idle`; then a RST came in the name of `role`, which had not sent it, although neither end had
+    /// sent anything.
     ResetWhenIdle {
         /// In whose name.
         role: Role,
@@ -68,19 +69,19 @@ pub enum FlowFailure<'a> {
         /// The RST.
         reset: &'a Reset,
     },
-    /// What `sender` sends is repeated and never acknowledged.
+    /// The data of `sender` is repeated and never acknowledged.
     Unacknowledged {
         /// Who repeats.
         sender: Role,
         /// What.
         repeating: &'a OngoingRetransmission,
     },
-    /// What `sender` sends is acknowledged, and repeated all the same: the acknowledgments do not reach it.
+    /// The data of `sender` is acknowledged, and still repeated: the acknowledgments do not reach it.
     NotHeard {
         /// Who repeats.
         sender: Role,
     },
-    /// What `sender` sent was repeated for long, and acknowledged in the end: the connection lived on.
+    /// The data of `sender` was repeated for long, and acknowledged in the end: the connection lived on.
     Interrupted {
         /// Who repeated.
         sender: Role,
@@ -103,14 +104,15 @@ pub enum FlowFailure<'a> {
     },
     /// A segment came under another address than the connection's: a NAT did not translate it.
     Untranslated,
-    /// The host of `role` has the connection, and had no socket for a segment of it: that came there under another address.
+    /// The host of `role` has the connection, but had no socket for one of its segments: that segment came there under
+    /// another address.
     ResetUnderOtherName {
         /// Who sent the RST.
         role: Role,
         /// The RST.
         reset: &'a Reset,
     },
-    /// The host of `role` had no socket for it any more.
+    /// The host of `role` no longer had a socket for it.
     Stale {
         /// Who had none.
         role: Role,
@@ -128,7 +130,7 @@ pub struct MissingSegments {
     pub size: u32,
     /// For how long it was not filled.
     pub lasted: Span,
-    /// The segments of the sender that arrived long after.
+    /// The segments of the sender that arrived long after the gap began.
     pub heard: GapActivity,
 }
 
@@ -155,7 +157,7 @@ pub fn flow_failure<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> O
     failure
 }
 
-/// The same, found out anew.
+/// The same, computed anew.
 fn find_flow_failure<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
     if !established || f.odd_handshake {
@@ -204,13 +206,13 @@ fn window_stays_closed(f: &ConnectionFacts, role: Role, until: Timestamp) -> boo
     })
 }
 
-/// Whether full-size segments of `role` are repeated while the peer says that something smaller behind them has arrived, or were,
-/// until they were made smaller.
+/// Whether full-size segments of `role` are repeated, now or until they were made smaller, while the peer says that
+/// something smaller behind them has arrived.
 fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     let side = f.side(role);
     let Some(repeating) = side.repeating.as_deref() else { return false };
     let larger = |size: u32| size > SMALL && size > side.largest_acked;
-    // Later segments may leave together in one piece, larger than what the path carries: then that proves nothing.
+    // Offloading may join later segments into one that is larger than the path allows: such a one proves nothing.
     let healed = repeating.healed.is_some_and(|h| {
         h.count >= REPEATED
             && h.at.time - h.first.time >= LASTED
@@ -231,7 +233,7 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
 }
 
 /// Whether a peer without SACK is still there, but the flight of `role` does not arrive. The peer sends ACKs after the
-/// flight was due, acknowledges nothing of it, and has sent no data of its own.
+/// flight was due, acknowledges none of it, and has sent no data of its own.
 pub fn is_heard_without_sack(f: &ConnectionFacts, role: Role) -> bool {
     let (side, peer) = (f.side(role), f.side(role.peer()));
     let since = side.flight.begin;
@@ -248,10 +250,10 @@ const TCP_AND_IP: u32 = 40;
 
 /// A sender without an acknowledgment repeats missing bytes three times within this.
 const REPEATED_WITHIN: Span = Span::secs(3);
-/// The timestamps option, and what pads it.
+/// The timestamps option with its padding.
 const TIMESTAMPS: u32 = 12;
 
-/// Whether segments of full size of `role` never came here although smaller ones behind them did.
+/// Whether full-size segments of `role` never arrived here although smaller ones behind them did.
 fn missing_segment(
     f: &ConnectionFacts,
     role: Role,
@@ -289,7 +291,7 @@ fn missing_segment(
     is_left.then_some(MissingSegments { gap, size, lasted, heard })
 }
 
-/// What a RST says of a connection that was established.
+/// The cause of a RST on a connection that was established.
 fn by_reset<'a>(
     f: &'a ConnectionFacts,
     role: Role,
@@ -323,7 +325,8 @@ fn by_reset<'a>(
     if let Some(idle) = idle_since_the_capture_began(f, role, reset, around) {
         return Some(FlowFailure::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
-    // Linux leaves the window of a RST without ACK at 0: this one comes from a box that ends connections in the host's name.
+    // Linux sets the window of a RST without ACK to 0: this one comes from a box that ends connections in the host's
+    // name.
     let is_foreign = !reset.flags.has(Flags::ACK)
         && reset.window != 0
         && reset.trigger.is_some_and(|t| t.ack == reset.seq)
@@ -335,7 +338,7 @@ fn by_reset<'a>(
         let idle = f.c.flight.idle.max(f.s.flight.idle);
         return Some(FlowFailure::ClosedWhenAsked { idle, reset });
     }
-    // Where the capture begins in the middle the FIN may have come before it, and probes go on for hours after it.
+    // If the capture begins in the middle, the FIN may have come before it, and probes go on for hours after a FIN.
     let answers = reset.trigger.is_some_and(|t| {
         let is_late_probe = t.what == SegmentKind::KeepAlive && f.mid_stream;
         matches!(
@@ -348,8 +351,7 @@ fn by_reset<'a>(
         ) && t.ack == reset.seq
             && !is_late_probe
     });
-    // A capture that begins just before the RST holds nothing of its sender: then the RST must answer more than a scan's
-    // ACK.
+    // A scan may send an ACK that draws a RST: a RST whose sender was not heard before must answer more than that.
     let is_known = reset.before.segments > 0
         || f.mid_stream
             && !around.context.strays.is_matched(f)
@@ -371,13 +373,14 @@ fn by_reset<'a>(
     })
 }
 
-/// Whether something else than a lost socket explains the RST: that end had closed, never had the connection, or ends with others.
+/// Whether the RST has another explanation than a lost socket: that end had closed, never had the connection, or ends
+/// together with others.
 fn is_told_otherwise(f: &ConnectionFacts, role: Role, reset: &Reset, around: &DetectContext<'_>) -> bool {
     let own = f.side(role);
     own.fin.is_some()
         || has_closed(f, role, reset)
         || f.progress.is_none() && !f.mid_stream && !is_at_probe(reset)
-        // A server that asks again for the final ACK never took the connection: a request that answers probes runs out.
+        // A server that repeats its SYN-ACK never accepted the connection: a request that answers probes runs out.
         || f.progress.is_none() && role == Role::Server && f.syn_ack.count > 1
         || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
         || is_ignored(f, around)
@@ -386,9 +389,9 @@ fn is_told_otherwise(f: &ConnectionFacts, role: Role, reset: &Reset, around: &De
         || half_closed_interval(f, around).is_some_and(|half| half.closer == role)
 }
 
-/// A pause of this length is more than the time between two requests.
+/// A pause of this length is longer than the time between two requests.
 const MINUTE: Span = Span::secs(60);
-/// A host that serves others at least as often as this has not been restarted in between.
+/// A host that serves others at least this often was not restarted in between.
 const RESTART: i64 = 2;
 /// The server must have served others in this many seconds.
 const SERVED: usize = 5;
@@ -418,8 +421,8 @@ pub fn outlived_the_pause(f: &ConnectionFacts, reset: &Reset, around: &DetectCon
     seconds.step() == 1 && times > SERVED
 }
 
-/// Whether another host behind the server's address sent the RST: it has no socket for the connection, and other
-/// connections of the listener were answered with the same TTL.
+/// Whether another host behind the server's address sent the RST. That host has no socket for the connection, and other
+/// connections of the listener were answered with the RST's TTL.
 pub fn is_by_another_host(
     f: &ConnectionFacts,
     role: Role,
@@ -446,8 +449,8 @@ fn quiet_before(own: &Side, reset: &Reset) -> Option<Span> {
     (quiet >= TIME_OUT).then_some(quiet)
 }
 
-/// For how long at least a connection had been idle whose first segment in the capture drew a RST: since the capture began. The RST
-/// has a TTL that no answer of this listener has.
+/// How long a connection had at least been idle whose first segment in the capture drew a RST: since the capture began.
+/// The RST has a TTL that no answer of this listener has.
 fn idle_since_the_capture_began(
     f: &ConnectionFacts,
     role: Role,
@@ -461,8 +464,9 @@ fn idle_since_the_capture_began(
     (is_first && is_foreign && f.c.has_spoken() && idle >= TIME_OUT).then_some(idle)
 }
 
-/// Whether the RST of a host that goes on with the connection is its own all the same (`tcp_v4_send_reset`): it answers data
-/// that came there under another name. Of a client: behind the address of a server there may be several hosts.
+/// Whether the RST of a host that goes on with the connection is still its own (`tcp_v4_send_reset`): it answers data
+/// that came there under another address. This is read of clients only: behind the address of a server there may be
+/// several hosts.
 fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     let answers_data = role == Role::Client
         && reset.trigger.is_some_and(|t| {
@@ -473,8 +477,8 @@ fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> 
     reset.is_bare() && !has_foreign_ttl(f, reset) && reset.ip_id == 0 && is_v4 && answers_data
 }
 
-/// Whether the application of this end had closed its socket by the time of the RST. The FIN of a client may wait behind data that the segment
-/// which drew the RST acknowledged at last; or the RST has overtaken it.
+/// Whether the application of this end had closed its socket by the time of the RST. A client's FIN may wait behind
+/// data that the segment which drew the RST acknowledged at last; or the RST has overtaken it.
 fn has_closed(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     let own = f.side(role);
     let healed = own.repeating.as_ref().and_then(|repeating| repeating.healed);
@@ -483,15 +487,15 @@ fn has_closed(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     waited || role == Role::Client && has_overtaken_fin(own, reset)
 }
 
-/// Whether the RST of this end answers the first that its peer says to its last request, and it does not go on: a box that looks at
-/// requests resets who asks. What a NAT leaves untranslated may be any segment of a stream.
+/// Whether the RST of this end answers the peer's first segment after its last request, and the end does not go on. A
+/// box that inspects requests resets the client. A NAT may leave any segment of a stream untranslated.
 pub fn is_reset_at_answer(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     let (own, peer) = (f.side(role), f.side(role.peer()));
     reset.went_on.is_none() && own.last_data.is_some() && own.flight.ack == peer.acked
 }
 
-/// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed or aborted says
-/// so itself.
+/// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed
+/// or aborted sends a FIN or RST.
 pub fn was_alive_before(own: &Side, reset: &Reset) -> bool {
     reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
@@ -501,11 +505,11 @@ fn is_at_probe(reset: &Reset) -> bool {
     reset.trigger.is_some_and(|t| t.what == SegmentKind::KeepAlive)
 }
 
-/// A request that has waited for its acknowledgment for longer is not just under way.
+/// A request that has waited for its acknowledgment for longer than this is not just on its way.
 const UNDER_WAY: Span = Span::secs(1);
 
-/// Whether the server closed an idle connection while the client's next request was under way: the request is not acknowledged. It
-/// may acknowledge the FIN: then the client's kernel had it, and the application did not look.
+/// Whether the server closed an idle connection while the client's next request was on its way: the request is not
+/// acknowledged. If it acknowledges the FIN, the client's kernel had the FIN and the application did not look.
 fn crossed(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let asked = &f.c.flight;
     let idle = asked.idle.max(f.s.flight.idle);
@@ -517,13 +521,14 @@ fn crossed(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
             || had_all_answers(f))
 }
 
-/// Whether the client had everything that the server sent before its FIN when it sent its last request, and had been answered before.
+/// Whether the client had all that the server sent before its FIN when it sent its last request, and had got an answer
+/// before.
 fn had_all_answers(f: &ConnectionFacts) -> bool {
     let closes = f.c.fin.is_some();
     !closes && f.s.data_segments > 1 && f.c.data_segments > 1 && f.c.flight.ack.distance(f.s.fin_seq) >= 0
 }
 
-/// What shows that the server's application ended when it closed this connection, which its client went on using.
+/// The sign that the server's application ended when it closed this connection, which its client went on using.
 pub fn stops(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<ApplicationEndSign> {
     let fin = f.s.fin?;
     let (before, after) = (fin.time.after(Span(-AT_ONCE.0)), fin.time.after(AT_ONCE));
@@ -537,7 +542,7 @@ pub fn stops(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Applicat
     }
 }
 
-/// What shows that an application ended.
+/// The sign that an application ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ApplicationEndSign {
     /// New connections were refused afterwards.
@@ -551,7 +556,7 @@ fn is_ignored(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     ignored_ack(f, around.end()).is_some_and(|o| ignored_pattern(f, &o, around).is_some())
 }
 
-/// The segments repeated in vain.
+/// The segments that are repeated without an acknowledgment.
 fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let sender = Role::BOTH.into_iter().find(|&role| {
         let side = f.side(role);
@@ -566,11 +571,11 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         }
         return interrupted(f, around);
     };
-    // It has another name in the capture, under which it is told.
+    // The capture also has it under another address, where it is reported.
     if around.connection_of_stray(f).is_some() {
         return None;
     }
-    // A SYN-ACK that came again belongs to the handshake. An incomplete capture does not show its cause.
+    // A repeated SYN-ACK belongs to the handshake. An incomplete capture does not show its cause.
     let doubtful = around.context.damaged && f.progress.is_none() && f.syn_ack.count > 1;
     if doubtful || is_ignored(f, around) {
         return None;
@@ -580,7 +585,7 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     let idle = side.flight.idle;
     let spoken_before = side.flight.seq == repeating.seq && side.data_segments > 1 || f.mid_stream;
     let survived = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
-    // A pause as long as those before it is the connection's own rhythm.
+    // A pause as long as those before it is normal for this connection.
     let is_unusual = idle.0 > survived.0 + survived.0 / 10;
     Some(match idle >= FORGETFUL && is_unusual && spoken_before {
         true => FlowFailure::Forgotten { sender, idle, reset: None },
@@ -593,9 +598,9 @@ fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option
     let found = Role::BOTH.into_iter().find_map(|sender| {
         let healed = f.side(sender).repeating.as_deref()?.healed.as_ref()?;
         let lasted = healed.at.time - healed.first.time;
-        // A receiver whose buffer is full drops segments although it had offered room for them.
+        // A receiver whose buffer is full drops segments although it had advertised room for them.
         let slow_reader = f.side(sender.peer()).zero_window.is_some();
-        // Across a step of the clock a moment looks long.
+        // A step of the clock makes a moment look long.
         (!around.context.damaged
             && !slow_reader
             && healed.count >= REPEATED
@@ -607,7 +612,7 @@ fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option
     (!is_ignored(f, around)).then_some(FlowFailure::Interrupted { sender, healed })
 }
 
-/// Whether `role` repeats what its peer has acknowledged, and the peer repeats its answer.
+/// Whether `role` repeats data that its peer has acknowledged, and the peer repeats its answer.
 fn is_not_heard(f: &ConnectionFacts, role: Role) -> bool {
     f.side(role).repeating.as_deref().is_some_and(|r| {
         let (first, last) = r.of_acknowledged_at;

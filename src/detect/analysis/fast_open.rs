@@ -1,4 +1,4 @@
-//! How a SYN with Fast Open fared.
+//! The outcome of a SYN with Fast Open.
 
 use crate::decode::segment::{TcpOptions, Traits};
 use crate::flow::facts::{ConnectionFacts, Roles, Transmission};
@@ -10,7 +10,7 @@ pub enum FastOpenOutcome {
     Stale,
     /// The data was not taken, nor a cookie given.
     Refused,
-    /// The data was not taken; whether a cookie was given was cut off.
+    /// The data was not taken; the capture cut off whether a cookie was given.
     NotTaken,
     /// A cookie was asked for, and none given.
     NoCookie,
@@ -19,7 +19,7 @@ pub enum FastOpenOutcome {
 }
 
 impl FastOpenOutcome {
-    /// What did not get through.
+    /// The part that did not get through.
     pub fn refused(self) -> &'static str {
         match self {
             FastOpenOutcome::Stale | FastOpenOutcome::Refused | FastOpenOutcome::NotTaken => "data",
@@ -28,7 +28,7 @@ impl FastOpenOutcome {
         }
     }
 
-    /// Of the SYN of this connection; none if it had no Fast Open, or all went well.
+    /// The outcome for this connection's SYN; `None` if it had no Fast Open, or Fast Open worked.
     pub fn of(f: &ConnectionFacts) -> Option<FastOpenOutcome> {
         let offer = &f.syn_offer;
         let cookie = offer.options.has(TcpOptions::FAST_OPEN_COOKIE);
@@ -39,7 +39,7 @@ impl FastOpenOutcome {
         f.syn_ack.first()?;
         let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
         let new_cookie = f.syn_ack_offer.options.has(TcpOptions::FAST_OPEN_COOKIE);
-        // What the snapshot length cut off is not absent: a cookie may have been there.
+        // An option that the snapshot length cut off is not absent: there may have been a cookie.
         let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
         if f.answered_syn()?.is(Transmission::FAST_OPEN) {
             return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
@@ -50,7 +50,7 @@ impl FastOpenOutcome {
                 _ => None,
             };
         }
-        // A request without data is a SYN like any other but for one option.
+        // A SYN that requests a cookie and has no data is an ordinary SYN with one more option.
         (offer.payload > 0 && !new_cookie && only_the_syn).then_some(FastOpenOutcome::Swallowed)
     }
 }

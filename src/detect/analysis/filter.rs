@@ -1,11 +1,11 @@
-//! A filter as the cause of SYNs that fail, told by what sets them apart.
+//! A filter as the cause of SYNs that fail, recognised by the feature that they share.
 
 use crate::detect::analysis::common_features::{FailurePattern, SynFeature, SynOutcome};
 use crate::detect::draft::{Draft, cause};
 use crate::flow::key::Host;
 use crate::model::Cause;
 
-/// Makes a filter the cause of a finding, for what sets its SYN apart.
+/// Makes a filter that drops SYNs with this feature the cause of a finding.
 pub fn blame_filter(d: &mut Draft, pattern: &FailurePattern, fate: SynOutcome, server: Host) {
     let ip = server.socket().ip();
     let verb = if fate == SynOutcome::Refused { "refuses" } else { "drops" };

@@ -5,7 +5,7 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Reset, ResetTrigger, SegmentKind};
 use crate::time::Span;
 
-/// The shortest silence after which a FIN or a keepalive probe that draws a RST is put down to expiry.
+/// A FIN or a keepalive probe that draws a RST after this much silence counts as too late for FIN_WAIT2.
 const SHORTEST: Span = Span::secs(5);
 
 /// Segments sent to a socket that was gone.
@@ -48,7 +48,7 @@ pub struct ExpiredSocket<'a> {
     pub silence: Span,
 }
 
-/// The late segment that met a FIN_WAIT2 socket that was gone; none if nothing was late, or a socket answered it.
+/// The late segment that found no FIN_WAIT2 socket any more; `None` if nothing was late, or a socket answered it.
 pub fn expired<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<ExpiredSocket<'a>> {
     let half = half_closed_interval(f, around)?;
     let (a, b) = (f.side(half.closer), f.side(half.closer.peer()));

@@ -1,6 +1,6 @@
-//! From when on handshakes that nobody completes are told together.
+//! The size from which on incomplete handshakes are reported together, as a flood.
 
-/// Handshakes of one listener that were never completed from which on it is a flood.
+/// With at least this many incomplete handshakes of one listener it is a flood.
 pub const LEAST: usize = 20;
-/// Fewer sources than these are somebody's test or scan, unless they send very many.
+/// Fewer sources than this are a test or a scan, unless they send very many SYNs.
 pub const SOURCES: usize = 4;

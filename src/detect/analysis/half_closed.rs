@@ -4,10 +4,11 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, SegmentKind};
 use crate::time::{Span, Timestamp};
 
-/// A stream that keeps pausing may pause for longer than before; a silence this many times as long is another thing.
+/// A stream that pauses again and again may pause for longer than before. A silence this many times as long is no such
+/// pause.
 const PAUSES: i64 = 2;
 
-/// One side has closed, the other has not: who, and for how long.
+/// A connection that one side has closed and the other has not: which side, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HalfClosedInterval {
     /// Who closed first: FIN_WAIT2.
@@ -16,11 +17,11 @@ pub struct HalfClosedInterval {
     pub fin: PacketRef,
     /// The acknowledgment of that FIN, by which the other side entered CLOSE_WAIT.
     pub acked: PacketRef,
-    /// Since when nothing came from the other side that the closer took.
+    /// Since when the other side has sent nothing that the closer accepted.
     pub quiet_since: Timestamp,
     /// Until when that lasted.
     pub until: Timestamp,
-    /// What ended it; `None` when nothing did.
+    /// The segment that ended it; `None` if nothing did.
     pub ended_by: Option<PacketRef>,
     /// The longest pause of the silent side before, between segments that it sent while half-closed.
     pub rhythm: Span,
@@ -32,7 +33,7 @@ impl HalfClosedInterval {
         self.until - self.quiet_since
     }
 
-    /// Whether the silence is longer than a stream with this rhythm lets expect.
+    /// Whether the silence is longer than the earlier pauses of this stream suggest.
     pub fn breaks_rhythm(&self) -> bool {
         self.rhythm == Span::ZERO || self.lasted().0 > self.rhythm.0.saturating_mul(PAUSES)
     }
@@ -52,10 +53,11 @@ pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> 
     if b.fin.or(b.fin_not_captured()).is_some_and(|theirs| theirs < acked) {
         return None; // Both had closed by then.
     }
-    // Data after the closer's FIN makes it a half-close that is used, unless the closer answers it by RST. (The
-    // closer's acknowledgment may not have been captured.)
+    // Data after the closer's FIN means that the half-close is used, unless the closer answers it by RST. (The closer's
+    // acknowledgment may not have been captured.)
     let taken = b.last_data.filter(|_| b.late_data_taken() || a.reset.is_none());
-    // What the closer acknowledged before the FIN came was data, although the capture holds it too late or not at all.
+    // Bytes that the closer acknowledged before the FIN came were data, although the capture holds them too late or not
+    // at all.
     let unseen = b.unseen_at.filter(|at| b.fin.is_some_and(|fin| *at < fin));
     let quiet_since = taken.max(unseen).map_or(acked.time, |data| data.time.max(acked.time));
     let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
@@ -68,7 +70,7 @@ pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> 
         }
         _ => r.at,
     });
-    // What the closer acknowledges but the capture does not hold may have been the FIN.
+    // A byte that the closer acknowledges and the capture does not hold may have been the FIN.
     let ended_by =
         b.fin.into_iter().chain(b.unseen_at).chain(refused).filter(|at| at.time >= acked.time).min();
     let until = match ended_by {

@@ -4,7 +4,7 @@ use crate::detect::draft::Draft;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::Phrase;
 
-/// Shows SYN, SYN-ACK and final ACK; `meaning` is what the final ACK says.
+/// Shows SYN, SYN-ACK and final ACK; `meaning` is the text for the final ACK.
 pub fn show_handshake(d: &mut Draft, f: &ConnectionFacts, meaning: impl Into<Phrase>) {
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");

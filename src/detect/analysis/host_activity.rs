@@ -1,5 +1,4 @@
-//! What one host did on all of its ports together: whether it gave signs of life, and whether several listeners ignored
-//! SYNs at once.
+//! The activity of one host on all of its ports: when it was heard, and whether several listeners ignored SYNs at once.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +10,7 @@ use crate::history::listener::ListenerHistory;
 use crate::history::timeline::ListenerTimeline;
 use crate::time::Span;
 
-/// SYNs that are ignored within this of each other belong together: the clients' timer is as long.
+/// Ignored SYNs that are no further apart than this belong together: the clients' timer is as long.
 const TOGETHER: Span = Span::secs(2);
 
 /// SYNs to several ports of a host, ignored at the same time.
@@ -23,17 +22,17 @@ pub struct Outage {
     pub ports: BTreeSet<u16>,
 }
 
-/// What one host did on all of its ports.
+/// The activity of one host on all of its ports.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct HostActivity {
-    /// Of all listeners, added up.
+    /// The sum over all listeners.
     pub seconds: ListenerTimeline,
     /// In order of time.
     outages: Vec<Outage>,
 }
 
 impl HostActivity {
-    /// Of every host that has several listeners.
+    /// The activity of every host that has several listeners.
     pub fn of_all(
         listeners: &Map<Host, ListenerHistory>,
         activities: &Map<Host, ListenerActivity>,
@@ -59,7 +58,7 @@ impl HostActivity {
         ports.into_iter().map(|(address, hosts)| (address, of(&hosts))).collect()
     }
 
-    /// The SYNs to several ports that were ignored together with one of this time, if the host answered no SYN
+    /// The SYNs to several ports that were ignored together with one from this time, if the host answered no SYN
     /// meanwhile.
     pub fn outage(&self, during: Interval) -> Option<&Outage> {
         let at = self.outages.partition_point(|outage| outage.during.to < during.from);
@@ -71,7 +70,8 @@ impl HostActivity {
     }
 }
 
-/// Groups of SYNs that were ignored at one time, in order of time. Those of a single port separate groups of several ports.
+/// Groups of SYNs that were ignored at the same time, in order of time. SYNs of a single port separate groups of
+/// several ports.
 fn outages(mut ignored: Vec<(Interval, u16)>) -> Vec<Outage> {
     ignored.sort_unstable();
     let mut outages: Vec<Outage> = Vec::new();

@@ -1,15 +1,16 @@
-//! What an ICMP error that answers a SYN says: who sent it, and why the SYN was not delivered.
+//! The meaning of an ICMP error that answers a SYN: who sent it, and why the SYN was not delivered.
 
 use crate::detect::draft::cause;
 use crate::flow::facts::IcmpError;
 use crate::model::Cause;
 use crate::time::Span;
 
-/// A neighbour that does not answer is given up after three requests, one a second (`neigh_probe`, `mcast_solicit`).
-/// An error that comes at once has another reason.
+/// A neighbour that does not answer is given up after three requests, one a second (`neigh_probe`, `mcast_solicit`). An
+/// error that comes at once has another reason.
 const NEIGHBOUR_TIME_OUT: Span = Span::millis(900);
 
-/// Hosts start from 64 or more, and hardly a path is longer than 30 hops: a SYN with less was sent to find the way.
+/// Hosts start from 64 or more, and hardly any path is longer than 30 hops: a SYN with a smaller TTL was sent to trace
+/// the path.
 const TRACED: u8 = 30;
 
 /// Why a SYN was not delivered.
@@ -17,17 +18,17 @@ const TRACED: u8 = 30;
 pub enum DeliveryFailure {
     /// The last router got no answer to its address resolution.
     NoNeighbour,
-    /// A router could not deliver to the host, and says no more.
+    /// A router could not deliver to the host, and gives no reason.
     HostUnreachable,
     /// A router has no route.
     NoRoute,
-    /// Nothing listens, as a packet filter with REJECT says it.
+    /// Nothing listens, or a packet filter with REJECT says so.
     PortUnreachable,
-    /// A packet filter forbids it, and says so.
+    /// A packet filter forbids it, and the error says so.
     Prohibited,
-    /// The packet went in circles.
+    /// The packet was routed in a loop.
     Loop,
-    /// The packet was sent with so small a time to live that it should not arrive.
+    /// The packet was sent with a time to live that is too small to arrive, on purpose.
     Traced,
     /// Something else.
     Other,
@@ -61,7 +62,7 @@ impl DeliveryFailure {
         }
     }
 
-    /// The cause, as the reporter's address tells it.
+    /// The cause, by the address of the ICMP error's sender.
     pub fn cause(self, error: &IcmpError) -> Cause {
         let (router, who) = match error.sender.map(|address| address.ip()) {
             Some(ip) => (format!("The router {ip}"), ip.to_string()),
@@ -101,7 +102,7 @@ impl DeliveryFailure {
         Cause { text: text.into(), ..cause("", functions, &[], &[]) }
     }
 
-    /// The same of data of a connection that had been open.
+    /// The same for data of an established connection.
     pub fn cause_for_data(self, error: &IcmpError) -> Cause {
         let who = match error.sender.map(|address| address.ip()) {
             Some(ip) => ip.to_string(),
@@ -170,7 +171,7 @@ impl DeliveryFailure {
         }
     }
 
-    /// What to check: a command on the reporter where it is known.
+    /// The next step: a command on the reporter, if that is known.
     pub fn next_step(self, error: &IcmpError, server: &str) -> String {
         let on = error.sender.map(|by| format!("on {}: ", by.ip())).unwrap_or_default();
         match self {

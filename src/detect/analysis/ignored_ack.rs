@@ -1,4 +1,4 @@
-//! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
+//! How a server ignored the final ACK of a handshake, and the client's segments after it.
 
 use crate::detect::refused_clients::RefusedClient;
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, SegmentKind, Transmission, is_later_wait};
@@ -6,27 +6,27 @@ use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
 
-/// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`,
-/// RFC 6298 section 2.1) and is never early; the path may shorten that a little.
+/// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`, RFC
+/// 6298 section 2.1) and is never early. The path may shorten the interval a little.
 pub const TIMER: Span = Span::millis(900);
 /// A SYN-ACK repeated sooner, but not at once, comes from a timer that is not Linux's.
 const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
-/// How much later than that a timer's SYN-ACK may come, each time: the sweep again, and a busy server.
+/// How much later than due a timer's SYN-ACK may come, each time: the next sweep, and a busy server.
 const SWEEP: Span = Span::millis(800);
-/// How near in time another connection must be stuck to speak for a full queue.
+/// How near in time another connection must be stuck to be evidence for a full queue.
 pub const SAME_TIME: Span = Span::secs(10);
-/// Retransmissions that an ignored client must have made where no SYN-ACK came again.
+/// How often an ignored client must have repeated its data if no SYN-ACK came again.
 pub const COOKIE_RETRANSMITS: u16 = 3;
-/// No buffer on the way is large enough to hold segments back for this long.
+/// No buffer on the way is large enough to delay segments for this long.
 const LASTING: Span = Span::secs(7);
-/// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
+/// The first retransmission of a 1 s timer, with the tolerance of a listener that is swept every 200 ms (before 4.2).
 pub const FIRST_REPEAT: Span = Span::millis(1_700);
-/// A round trip that few paths exceed, where the capture does not hold the SYN.
+/// A round trip that few paths exceed, used if the capture does not hold the SYN.
 const UNKNOWN_TURNAROUND: Span = Span::millis(250);
-/// How much later than a round trip an answer may come and still be one.
+/// How much later than a round trip an answer may come.
 const TURNAROUND: Span = Span::millis(100);
 
-/// What the handshake of a connection went through after the client had completed it.
+/// How the server treated a connection after the client had completed the handshake.
 #[derive(Clone, Debug)]
 pub struct IgnoredAck<'a> {
     /// The client's final ACK.
@@ -39,19 +39,20 @@ pub struct IgnoredAck<'a> {
     pub read_by_tcp: bool,
     /// From the final ACK to whatever ended it.
     pub during: Interval,
-    /// When the client was surely ignored, if its segments reached the server.
+    /// When the client was certainly ignored, provided that its segments reached the server.
     pub ignored: Interval,
-    /// The first of `repeats` came when the timer of a request is due, not when a listener that defers asks.
+    /// The first of `repeats` came when the timer of a request is due, and not when the timer of a deferring listener
+    /// is.
     pub on_time: bool,
-    /// The capture began after the handshake, and its first SYN-ACK is a repetition that is not among `repeats`: only the
-    /// client's answer to it is known to have been ignored.
+    /// The capture began after the handshake, and its first SYN-ACK is a repetition that is not among `repeats`: only
+    /// the client's answer to it is known to have been ignored.
     pub asked_before: bool,
-    /// SYN-ACKs that the capture does not hold: the client answered more of them than it does.
+    /// SYN-ACKs that are missing from the capture: the client answered more of them than it holds.
     pub unseen: u16,
 }
 
 impl IgnoredAck<'_> {
-    /// What to compare other connections of the listener with.
+    /// The summary with which other connections of the listener are compared.
     pub fn stuck(&self, f: &ConnectionFacts) -> Option<StuckConnection> {
         let retransmits = u32::from(f.unanswered.retransmits);
         let repeats = self.times_asked() as u32;
@@ -86,7 +87,7 @@ impl IgnoredAck<'_> {
     pub fn kept_out(&self, f: &ConnectionFacts) -> RefusedClient {
         let from = self.ack.at.time;
         let admitted = f.progress.map(|_| self.during.to);
-        // It was its answer to the last SYN-ACK that let it in.
+        // The client got in by its answer to the last SYN-ACK.
         let refused = self.repeats.len().saturating_sub(usize::from(admitted.is_some()));
         let last = self.repeats[..refused].last().map_or(from, |again| again.at.time.max(from));
         RefusedClient { from, last, admitted, served: f.served() }
@@ -97,8 +98,8 @@ impl IgnoredAck<'_> {
         self.repeats.len() + usize::from(self.asked_before) + usize::from(self.unseen)
     }
 
-    /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
-    /// retransmission comes after 7 s. Data would have been acknowledged as soon as the buffer let it pass, and the
+    /// Whether the client was ignored for longer than a buffer on the way can delay its segments: the third SYN-ACK
+    /// retransmission comes after 7 s. Data would have been acknowledged as soon as the buffer let it pass, and that
     /// acknowledgment would have been for the first transmission.
     pub fn outlasts_buffers(&self, f: &ConnectionFacts) -> bool {
         let asked = self.repeats.len() >= 2 && f.unanswered.retransmits > 0;
@@ -114,7 +115,7 @@ impl IgnoredAck<'_> {
 pub struct StuckConnection {
     /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
     pub during: Interval,
-    /// When its client was surely ignored, if its segments reached the server.
+    /// When its client was certainly ignored, provided that its segments reached the server.
     pub ignored: Interval,
     /// SYN-ACK retransmissions in that time that nothing else explains.
     pub repeats: u32,
@@ -122,46 +123,46 @@ pub struct StuckConnection {
     pub retransmits: u32,
     /// Whether the SYN-ACK came again although the client had sent data.
     pub data_ignored: bool,
-    /// Whether a listener that defers, and whose SYN-ACKs draw no answer, would not have done the same.
+    /// Whether a deferring listener whose SYN-ACKs draw no answer would have behaved differently.
     pub in_vain: bool,
-    /// Whether it lasted longer than a buffer on the way can hold segments back.
+    /// Whether it lasted longer than a buffer on the way can delay segments.
     pub lasting: bool,
     /// Whether the server took the connection in the end.
     pub taken: bool,
-    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
-    /// syncookie, nothing for a request. Known where the server took the connection at last.
+    /// How far the SYN-ACK's TSval lagged the clock of the server's later segments, milliseconds: up to 63 for a
+    /// syncookie, nothing for a request. Known if the server accepted the connection in the end.
     pub lag: Option<i64>,
     /// See [`probe_refused`].
     pub probe_refused: bool,
-    /// The client's address, so that several connections of one client can be told from several clients.
+    /// The client's address, so that several connections of one client are distinguished from several clients.
     pub client: Host,
     /// TTL of its SYN.
     pub ttl: u8,
     /// TTL of its SYN-ACK.
     pub answer_ttl: u8,
-    /// Its SYN-ACK took another way than its SYN.
+    /// Its SYN-ACK and its SYN took different ways.
     pub another_way: bool,
-    /// When its first SYN was answered, if it was, and the TSval of that (0 without timestamps).
+    /// When its first SYN was answered, if it was, and the TSval of that SYN (0 without timestamps).
     pub answer: Option<(Timestamp, u32)>,
-    /// Whether that was while another client of the listener was being ignored: known of what the survey has kept
-    /// (`ListenerActivity::sort_stuck`).
+    /// Whether that was while another client of the listener was being ignored. It is known for connections that the
+    /// survey has kept (`ListenerActivity::sort_stuck`).
     pub answered_meanwhile: bool,
 }
 
 impl StuckConnection {
-    /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
-    /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
+    /// Whether this alone shows a full queue: the SYN-ACK was repeated again and again. Data that is repeated without
+    /// an acknowledgment shows nothing, and a single repeated SYN-ACK may be the first that passed after an outage.
     pub fn shows_a_full_queue(&self) -> bool {
         self.in_vain && self.repeats >= 2
     }
 
-    /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
+    /// Whether it was ignored in a way that agrees with a full queue, if there is other evidence for one.
     pub fn agrees_with_a_full_queue(&self) -> bool {
         self.shows_a_full_queue() || self.data_ignored
     }
 }
 
-/// Reads how the server ignored a handshake, if its client completed it; `end` is where the capture ends.
+/// Reads how the server ignored a handshake, if its client completed it; `end` is the end of the capture.
 pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
     let ack = f.final_ack?;
     if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
@@ -204,8 +205,8 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
     let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
     let mut to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
     if let (Some(last), Some(_), 0) = (repeats.last(), f.progress, f.unanswered.retransmits) {
-        // A client with nothing to say was let in by its answer to the last SYN-ACK; the server's first word says only
-        // that it had been.
+        // A client without data got in by its answer to the last SYN-ACK; the server's first payload only shows that it
+        // had.
         to = last.at.time.max(f.unanswered.last_ack.time).min(to);
     }
     let ignored = certainly_ignored(f, ack, &repeats);
@@ -227,13 +228,13 @@ pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>
     })
 }
 
-/// How many more SYN-ACKs the client answered after its final ACK than the capture holds. It answers each one once
-/// (`tcp_send_challenge_ack`), and has nothing else to acknowledge while the server says nothing.
+/// How many more SYN-ACKs the client answered after its final ACK than the capture holds. The client answers each one
+/// once (`tcp_send_challenge_ack`), and has nothing else to acknowledge while the server is silent.
 fn answered_unseen(f: &ConnectionFacts, ack: FinalAck) -> u16 {
     if f.progress.is_some() || f.s.has_spoken() || f.s.fin.is_some() || f.s.keepalives() > 0 {
         return 0;
     }
-    // One that comes just after it was answered has changed places with its answer.
+    // A SYN-ACK that comes just after its own answer has changed places with it.
     let answered = f.unanswered.last_ack.time + TURNAROUND;
     let later = f.syn_ack.iter().filter(|sent| sent.at.time > answered).count() as u32;
     let seen = f.syn_ack.count.saturating_sub(u32::from(ack.syn_acks) + later);
@@ -241,9 +242,8 @@ fn answered_unseen(f: &ConnectionFacts, ack: FinalAck) -> u16 {
     answers.saturating_sub(seen).min(u32::from(u16::MAX)) as u16
 }
 
-/// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
-/// time between those before. One that comes later is that of a listener that defers, or the first to pass after an
-/// outage.
+/// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or after
+/// twice the previous interval. A later one is that of a deferring listener, or the first to pass after an outage.
 fn is_on_time(f: &ConnectionFacts, repeats: &[&Transmission], unseen: u16) -> bool {
     let Some(again) = repeats.first() else { return false };
     if f.began_after_handshake() {
@@ -260,7 +260,7 @@ fn is_on_time(f: &ConnectionFacts, repeats: &[&Transmission], unseen: u16) -> bo
     waited <= FIRST_REPEAT || is_second || after_unseen || again.syns > last.syns
 }
 
-/// Whether a timer that starts at 1 s and doubles runs out this long after the first transmission.
+/// Whether a timer that starts at 1 s and doubles expires at this time after the first transmission.
 fn is_time_of_repetition(since_first: Span) -> bool {
     [(1_000, 1), (3_000, 2), (7_000, 3), (15_000, 4), (31_000, 5)].iter().any(|&(due, nth)| {
         let late = (since_first - Span::millis(due)).0;
@@ -273,8 +273,8 @@ fn growth(from: Timestamp, to: Timestamp) -> Span {
     Span((to - from).0.saturating_mul(2)) + SWEEP
 }
 
-/// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again after the same time. (Each of
-/// its waits is twice the one before; a listener swept every 200 ms blurs that, it does not level it.)
+/// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again at the same interval. (Each
+/// interval is twice the one before; a listener swept every 200 ms makes that less exact, but not equal.)
 fn has_foreign_timer(f: &ConnectionFacts) -> bool {
     let all: Vec<&Transmission> = f.syn_ack.iter().collect();
     let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
@@ -285,9 +285,9 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
     too_soon || level
 }
 
-/// How long after the final ACK passed the capture point a SYN-ACK sent before it arrived may still pass: the time
-/// from here to the server and back. Without timestamps a SYN that was sent several times leaves open which one was
-/// answered; then the longest possible time counts.
+/// How long after the final ACK passed the capture point a SYN-ACK that was sent before its arrival may still pass: the
+/// time from here to the server and back. Without timestamps, if a SYN was sent several times, it is not known which
+/// one was answered; then the longest possible time counts.
 fn server_turnaround(f: &ConnectionFacts) -> Span {
     let Some(answer) = f.syn_ack.first() else { return Span::ZERO };
     if f.syn.count == 0 || f.began_after_handshake() {
@@ -303,8 +303,8 @@ fn server_turnaround(f: &ConnectionFacts) -> Span {
     Span(delay.0 + delay.0 / 10 + 5_000_000)
 }
 
-/// Whether the server took what the client had sent before it repeated anything: that had been on its way for long, and
-/// was not ignored.
+/// Whether the server accepted the client's data before it repeated anything: the data had been on its way for long,
+/// and was not ignored.
 pub fn was_late(f: &ConnectionFacts) -> bool {
     let (Some(progress), Some(repeated_from)) = (f.progress, f.unanswered.repeated_from) else {
         return false;
@@ -312,7 +312,7 @@ pub fn was_late(f: &ConnectionFacts) -> bool {
     f.timestamps() && (progress.tsecr.wrapping_sub(repeated_from) as i32) < 0
 }
 
-/// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
+/// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a repeated SYN.
 fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Transmission) -> bool {
     let shortest = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
     let longest = server_turnaround(f);
@@ -322,19 +322,20 @@ fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Transmission) -> bool {
     })
 }
 
-/// Whether the client had answered a SYN-ACK that came again, or had sent data, before another one came. A listener that
-/// defers repeats it as often as it draws no answer.
+/// Whether the client had answered a repeated SYN-ACK, or had sent data, before another one came. A deferring listener
+/// repeats its SYN-ACK as often as it draws no answer.
 pub fn answered_in_vain(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> bool {
     let (u, Some(last)) = (&f.unanswered, o.repeats.last()) else { return false };
     let spoke = u.retransmits > 0 && u.first < last.at;
-    // Of a handshake from before the capture the first ACK answers a SYN-ACK that came again, too.
+    // In a handshake from before the capture, the first ACK answers a repeated SYN-ACK, too.
     let first = u16::from(f.began_after_handshake() && o.ack.syn_acks > 0);
     let acks = u.acks.saturating_sub(f.c.keepalives()) + first;
     let answered = acks >= 2 || (acks == 1 && u.last_ack < last.at);
     spoke || answered
 }
 
-/// Whether the time between SYN-ACKs grew faster than the timer's does, which doubles: some in between did not get here.
+/// Whether the intervals between SYN-ACKs grew faster than the timer's, which double: then some in between did not get
+/// here.
 pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
     let all: Vec<&Transmission> = f.syn_ack.iter().collect();
     all.windows(3).any(|three| {
@@ -343,20 +344,20 @@ pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
     })
 }
 
-/// From when to when the client was certainly ignored, if its segments reached the server.
+/// The interval in which the client was certainly ignored, provided that its segments reached the server.
 ///
 /// It begins when the server would have processed the final ACK, or the first retransmission. It ends with the last
-/// segment that the server is known to have ignored. The last segment of all may be the one that it accepted. So the
-/// end is the answer to the last SYN-ACK but one, or the last retransmission but one.
+/// segment that the server is known to have ignored. The very last segment may be the one that it accepted. So the end
+/// is the answer to the second last SYN-ACK, or the second last retransmission.
 ///
 /// The waits between retransmissions double; the first two may be equal (a tail loss probe). Of n retransmissions the
-/// last but one comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last. Where the capture
-/// missed some, it comes sooner.
+/// second last comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last, and sooner if the
+/// capture missed some.
 fn certainly_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Transmission]) -> Interval {
     let (u, turnaround) = (&f.unanswered, server_turnaround(f));
     let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
     let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);
-    // The segment acknowledged at last may be the first transmission, which has waited in a buffer.
+    // The segment that was acknowledged in the end may be the first transmission, which waited in a buffer.
     let not_late =
         f.progress.is_none() || (f.timestamps() && !was_late(f)) || u.last.time - u.first.time >= LASTING;
     let spoke = (u.retransmits > 1 && not_late).then(|| u.first.time + (part - TURNAROUND));
@@ -380,8 +381,8 @@ pub fn probe_refused(f: &ConnectionFacts) -> bool {
         })
 }
 
-/// How far the SYN-ACK's TSval lagged the server's clock, of which a tick is taken to be a millisecond (Linux 4.13 and
-/// later): `cookie_init_timestamp` puts the options into its low six bits and never lets it run ahead.
+/// How far the SYN-ACK's TSval lagged the server's clock, assuming that a tick is a millisecond (Linux 4.13 and later):
+/// `cookie_init_timestamp` puts the options into its low six bits and never lets it run ahead.
 pub fn cookie_lag(f: &ConnectionFacts) -> Option<i64> {
     let (syn_ack, progress) = (f.syn_ack.first()?, f.progress?);
     let ticks = i64::from(progress.tsval.wrapping_sub(syn_ack.tsval) as i32);

@@ -13,13 +13,13 @@ use crate::history::interval::Interval;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
 
-/// Half-open handshakes at once from which on a SYN queue may be full: the smallest table holds 8
-/// (`reqsk_queue_alloc` up to 4.3), the smallest backlog that is used in earnest is not below it.
+/// From this many half-open handshakes at once, a SYN queue may be full: the smallest table holds 8
+/// (`reqsk_queue_alloc` up to 4.3), and backlogs in real use are not smaller.
 pub const CROWD: usize = 8;
-/// How near in time a connection stuck in the handshake speaks for a full accept queue.
+/// How near in time a connection stuck in the handshake is evidence for a full accept queue.
 const NEAR: Span = Span::secs(2);
 
-/// Listeners of one host that ignore SYNs at once, from which on it is not the queue of each of them.
+/// If at least this many listeners of one host ignore SYNs at once, the cause is not the queue of each.
 const WHOLE_HOST: usize = 3;
 
 /// The cause that fits best.
@@ -35,19 +35,19 @@ pub enum IgnoredSynCause {
     Unknown,
 }
 
-/// Whether SYNs may have gone unanswered: it was sent again, or the handshake was not completed.
+/// Whether SYNs may have gone unanswered: a SYN was repeated, or the handshake was not completed.
 pub fn is_unanswered(f: &ConnectionFacts) -> bool {
     f.syn.count > 1 || (f.syn.count > 0 && f.final_ack.is_none())
 }
 
-/// The SYNs that drew no answer, and why; none if all were answered, or another detector has a better cause.
+/// The unanswered SYNs, and the cause; `None` if all were answered, or another detector has a better cause.
 pub fn ignored_syn_cause<'a>(
     f: &'a ConnectionFacts,
     around: &DetectContext<'_>,
 ) -> Option<(Vec<&'a Transmission>, IgnoredSynCause)> {
     let syns: Vec<&Transmission> = f.unanswered_syns().collect();
     let (first, last) = (syns.first()?, syns.last()?);
-    // A SYN alone, of which nothing more is in the capture, proves nothing: the answer may have come after its end, or
+    // A single SYN, without anything else in the capture, proves nothing: the answer may have come after its end, or
     // its direction may not have been captured.
     let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
     if f.syn_ack.count == 0 && (f.syn.count == 1 || waited < Span::millis(900)) {
@@ -94,8 +94,8 @@ pub fn ignored_syn_cause<'a>(
     Some((syns, cause))
 }
 
-/// Clients whose data the server's host ignored at that time after a handshake by syncookie, while others waited for the
-/// application: a queue that keeps out data keeps out SYNs. Elsewhere both may be lost on the way.
+/// Clients whose data the server's host ignored at that time after a syncookie handshake, while others waited for the
+/// application: a queue that has no room for them has none for SYNs. Elsewhere the path may have lost both.
 fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> usize {
     let is_cookie = |s: &&StuckConnection| s.repeats == 0 && s.retransmits >= u32::from(COOKIE_RETRANSMITS);
     let kept_out = around.others_stuck(f, during, NEAR).filter(is_cookie).count();
@@ -103,13 +103,14 @@ fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContex
     if shows { kept_out } else { 0 }
 }
 
-/// Whether enough connections wait for the application to fill its queue: of clients that have asked; or of whatever
-/// clients, if SYNs of one of their addresses are ignored meanwhile: nothing but the queue has changed for it.
+/// Whether enough connections wait for the application to fill its queue. Clients that have sent a request count. All
+/// clients count if SYNs of one of their addresses are ignored meanwhile: only the queue has changed for that address.
 ///
-/// Only the server's own capture can tell this from a path that broke.
+/// Only the server's own capture can distinguish this from a broken path.
 fn many_wait(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> bool {
     let (activity, at) = (around.activity, during.from);
-    // A single SYN: its answer may have been missed, if it was the only one or others were answered just then.
+    // A single SYN: its answer may be missing from the capture, if it was the only one, or others were answered just
+    // then.
     let mut others = activity.ignored.iter().filter(|i| i.client != f.client);
     let is_single = during.from == during.to;
     if is_single
@@ -127,39 +128,40 @@ fn answers_another_syn(f: &ConnectionFacts) -> bool {
     f.syn_ack.count > 0 && !(0..=i32::from(f.syn_offer.payload)).contains(&acknowledged)
 }
 
-/// Whether these SYNs were not sent by a kernel that opens a connection: with FIN, with payload but no Fast Open, or all
-/// of them at once, as a scanner sends them.
+/// Whether these SYNs do not come from a kernel that opens a connection: with FIN, with payload but no Fast Open, or
+/// all of them at once, as a scanner sends them.
 fn is_no_attempt(f: &ConnectionFacts) -> bool {
     let at_once = f.last.time - f.first.time < AT_ONCE;
     f.syn.first().is_some_and(|syn| syn.is(Transmission::NO_ATTEMPT)) || (f.syn_ack.count == 0 && at_once)
 }
 
-/// SYNs this near to each other are no repetitions by any timer.
+/// SYNs that are no further apart than this are not a timer's repetitions.
 const AT_ONCE: Span = Span::millis(100);
-/// The timer of a SYN is 1 s (RFC 6298 section 2.1), 3 s before that.
+/// The timer of a SYN is 1 s (RFC 6298 section 2.1), and 3 s on older kernels.
 const SYN_TIMER: Span = Span::millis(700);
 
-/// Whether a SYN was repeated sooner than its sender's timer does: it had been refused or answered, and the capture lacks
-/// that. (Windows tries a refused SYN again after 0.5 s.) A timer that starts lower doubles its waits.
+/// Whether a SYN was repeated sooner than its sender's timer does: it had been refused or answered, and the capture
+/// lacks that. (Windows repeats a refused SYN after 0.5 s.) A timer that starts lower doubles its waits.
 fn came_again_too_soon(syns: &[&Transmission]) -> Option<Span> {
     let gaps: Vec<Span> = syns.windows(2).map(|pair| pair[1].at.time - pair[0].at.time).collect();
     let doubles = gaps.len() >= 2 && gaps.windows(2).all(|pair| pair[1].0 >= pair[0].0 / 2 * 3);
     gaps.iter().copied().find(|gap| *gap < SYN_TIMER).filter(|_| !doubles)
 }
 
-/// What a SYN without an answer came to, as far as the capture can tell.
+/// The end of a SYN without an answer, as far as the capture can tell.
 enum End<'a> {
     /// It was answered in the end.
     Answered(&'a Transmission),
     /// It never was.
     Never,
-    /// It was refused or answered, but not in the capture: it came again sooner than a timer sends it.
+    /// It was refused or answered, but the answer is not in the capture: it was repeated sooner than by a timer.
     TooSoon(Span),
-    /// Others were answered, but not in the capture. `stopped` says that no further repetition came when it was due.
+    /// It was one of several that were answered, but not in the capture. `stopped` says that no further repetition came
+    /// when it was due.
     Unknown { stopped: bool },
 }
 
-/// SYNs from which on a client has tried as often as it does (`tcp_syn_retries` 5).
+/// From this many SYNs on, a client has sent all its repetitions (`tcp_syn_retries` 5).
 const ALL_TRIES: u32 = 6;
 
 fn end<'a>(f: &'a ConnectionFacts, syns: &[&Transmission], around: &DetectContext<'_>) -> End<'a> {
@@ -182,8 +184,8 @@ fn end<'a>(f: &'a ConnectionFacts, syns: &[&Transmission], around: &DetectContex
     End::Unknown { stopped: watched > last + last + TIMER }
 }
 
-/// Whether the first SYN-ACK may answer an earlier SYN than the last: a round trip above the SYN timer. It may if it
-/// comes no later after the first SYN than the round trip that the connection shows afterwards.
+/// Whether the first SYN-ACK may answer an earlier SYN than the last, because the round trip is longer than the SYN
+/// timer. It may if it comes no later after the first SYN than the round trip that the connection shows afterwards.
 fn answered_late(f: &ConnectionFacts) -> bool {
     let (Some(syn), Some(answer)) = (f.syn.first(), f.syn_ack.first()) else { return false };
     if f.timestamps() {
@@ -195,8 +197,8 @@ fn answered_late(f: &ConnectionFacts) -> bool {
     (later + back).0.saturating_mul(3) >= delay.0.saturating_mul(2)
 }
 
-/// Whether the server held a request before the SYN that seems to be the first that it answered: a SYN-ACK of its timer
-/// came soon after the answer to that SYN. Earlier ones were missed by the capture.
+/// Whether the server held a request before the SYN that seems to be the first that it answered. Then a SYN-ACK of the
+/// request's timer came soon after the answer to that SYN. The capture missed earlier ones.
 fn answered_unseen(f: &ConnectionFacts) -> bool {
     let all: Vec<&Transmission> = f.syn_ack.iter().take(2).collect();
     let [first, second] = all[..] else { return false };
@@ -204,7 +206,7 @@ fn answered_unseen(f: &ConnectionFacts) -> bool {
     second.at.time - first.at.time < TIMER && !asked_again
 }
 
-/// The SYNs that drew no answer for this cause, and the finding that says so, begun.
+/// Begins the finding about SYNs that drew no answer for this cause.
 pub fn begin<'a>(
     f: &'a ConnectionFacts,
     spec: &KindSpec,
@@ -229,7 +231,7 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Transmission], around: &
     let outcome = match end(f, syns, around) {
         End::Answered(answer) => {
             let took = answer.at.time - syns[0].at.time;
-            // One retry and all is well: a blink.
+            // One repetition, and the connection worked: a short disturbance.
             let blink = spec.kind == Kind::SynUnanswered && f.syn.count <= 2;
             d.severity = if blink { Severity::Info } else { Severity::Warning };
             d.shows(answer.at, "SYN-ACK: the server answers at last").measure_span("answered_after_s", took);
@@ -265,13 +267,13 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Transmission], around: &
     d
 }
 
-/// From the first SYN without an answer to the final ACK, or to what the server ignored after that.
+/// From the first SYN without an answer to the final ACK, or to the client's ignored segments after that.
 fn kept_out(f: &ConnectionFacts, syns: &[&Transmission], around: &DetectContext<'_>) -> RefusedClient {
     let (from, last) = (syns[0].at.time, syns[syns.len() - 1].at.time);
     let again = ignored_ack(f, around.end()).filter(|o| o.stuck(f).is_some());
     match again {
         Some(o) => RefusedClient { from, ..o.kept_out(f) },
-        // After a syncookie nothing says that a final ACK was ignored, but then nothing of the server follows.
+        // After a syncookie nothing shows that a final ACK was ignored, but then no segment of the server follows.
         None => {
             let admitted = f.final_ack.filter(|_| f.progress.is_some());
             let admitted = admitted.map(|ack| ack.at.time);
@@ -280,10 +282,10 @@ fn kept_out(f: &ConnectionFacts, syns: &[&Transmission], around: &DetectContext<
     }
 }
 
-/// Servers that never answered one client from which on it looks for hosts, or its peers come and go.
+/// If at least this many servers never answered one client, it searches for hosts, or its peers come and go.
 const MANY_SERVERS: u32 = 10;
 
-/// Whether this is one dead host of many that one client tries, and nobody else missed it: a scan, or peers of which
+/// Whether this is one dead host of many that one client tries, and no other client tried it: a scan, or peers of which
 /// some are always gone.
 pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let tried = around.context.silent_servers.get(&f.client.address).copied().unwrap_or(0);
@@ -293,9 +295,9 @@ pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
         && ignored.iter().all(|i| i.client.address == f.client.address)
 }
 
-/// Certainty by where the capture was taken. Only a capture near the server shows that an unanswered SYN arrived. Unless
-/// it was taken on the server's host, other segments of the server must show that the host was up at that time. SYN-ACKs
-/// that it repeated again and again show it too.
+/// Certainty by capture point. Only a capture near the server shows that an unanswered SYN arrived. Unless it was taken
+/// on the server's host, other segments of the server must show that the host was up at that time. SYN-ACKs that it
+/// repeated again and again show it too.
 pub fn judge(
     d: &mut Draft,
     f: &ConnectionFacts,

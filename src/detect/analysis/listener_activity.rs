@@ -1,4 +1,5 @@
-//! What happened at one listener across its connections: who was stuck, who waited, which SYNs went unanswered, when.
+//! The activity at one listener across its connections: which were stuck, which waited, which SYNs went unanswered, and
+//! when.
 //!
 //! Built once, from the connections that were kept, before the detectors run.
 
@@ -17,10 +18,10 @@ use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
-/// A SYN without an answer is sent again by then (`TCP_TIMEOUT_INIT`, and some for the timer's slack).
+/// A SYN without an answer is repeated by then (`TCP_TIMEOUT_INIT`, with a margin for the timer).
 const SYN_TIMER: Span = Span::millis(1_200);
 
-/// A RST this soon after a segment of the client answers it.
+/// A RST that comes this soon after a segment of the client answers it.
 const ANSWER: Span = Span::millis(5);
 
 /// A SYN that drew no answer.
@@ -39,7 +40,7 @@ pub struct IgnoredSyns {
 pub struct HalfClosedAtEnd {
     /// Who had closed.
     pub closer: Role,
-    /// For how long the other had kept silent.
+    /// For how long the other side was silent.
     pub lasted: Span,
 }
 
@@ -50,7 +51,7 @@ pub struct AbortedConnection {
     pub at: PacketRef,
     /// Whether the client had sent payload, which the application may have left unread.
     pub asked: bool,
-    /// Whether it came just after a segment of the client, as an answer does.
+    /// Whether it came as soon after a segment of the client as an answer does.
     pub prompt: bool,
 }
 
@@ -59,7 +60,7 @@ pub struct AbortedConnection {
 pub struct ResetAck {
     /// When it came.
     pub time: Timestamp,
-    /// When the listener had answered the SYN; when the SYN came where that is not known.
+    /// When the listener answered the SYN; or when the SYN came, if that is not known.
     pub answered: Timestamp,
 }
 
@@ -68,22 +69,22 @@ pub struct ResetAck {
 pub struct ListenerActivity {
     /// Clients ignored after they had completed the handshake.
     pub stuck: Vec<StuckConnection>,
-    /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
-    /// queue, or for a slow answer.
+    /// Completed handshakes without payload of the application for a second or longer: they wait in the accept queue,
+    /// or for a slow answer.
     pub waiting: Vec<UnservedInterval>,
-    /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
+    /// The same of clients that had sent no request yet: in the accept queue, or accepted and idle.
     pub idle: Vec<UnservedInterval>,
     /// Handshakes that their clients did not complete.
     pub half_open: Vec<HalfOpenRequest>,
-    /// SYNs that were neither answered nor repeated: no real client asks only once.
+    /// SYNs that were neither answered nor repeated: no real client sends only one.
     pub lone_syns: Vec<HalfOpenRequest>,
-    /// How many of these were watched for long enough to see them repeated.
+    /// How many of these were watched long enough to see a repetition.
     pub not_repeated: u32,
     /// SYNs without an answer.
     pub ignored: Vec<IgnoredSyns>,
-    /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
+    /// Connections of known hosts whose unanswered SYNs `tcp_tw_recycle` does not explain.
     pub unexplained: u32,
-    /// The shortest pause in which a connection was forgotten on the path.
+    /// The shortest pause after which a connection had been forgotten on the path.
     pub forgotten: Option<Span>,
     /// Connections left half-closed at the end.
     pub left_open: Vec<HalfClosedAtEnd>,
@@ -91,40 +92,41 @@ pub struct ListenerActivity {
     pub aborted: Vec<AbortedConnection>,
     /// Bare RSTs in answer to the final ACK.
     pub reset: Vec<ResetAck>,
-    /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps, and not repeated unless asked
-    /// for again.
+    /// SYN-ACKs that lack options of the SYN, sent to clients without timestamps, and not repeated unless the SYN was.
     pub stripped: Vec<PacketRef>,
-    /// How many were stripped and repeated: the server kept a request, so these are no cookies.
+    /// How many of such SYN-ACKs were repeated: the server kept a request, so these are no cookies.
     pub stripped_and_kept: u64,
     /// SYN-ACKs that lag the server's clock.
     pub lags: SynAckLags,
     /// SYNs that were refused by a RST.
     pub refused_syns: Vec<FailedSyn>,
-    /// Whether refusals and answers alternate ([`crate::detect::analysis::common_features::alternates`]), once it was asked for.
+    /// Whether refusals and answers alternate ([`crate::detect::analysis::common_features::alternates`]), once
+    /// computed.
     pub(in crate::detect) alternates: OnceLock<bool>,
-    /// How often refusals began after an answer ([`crate::detect::analysis::common_features::refusal_rows`]), once it was asked for.
+    /// How often refusals began after an answer ([`crate::detect::analysis::common_features::refusal_rows`]), once
+    /// computed.
     pub(in crate::detect) refusal_rows: OnceLock<usize>,
     /// SYNs that were repeated because no answer came.
     pub ignored_syns: Vec<FailedSyn>,
-    /// Whether SYNs that were never answered and answered ones alternate, once it was asked for.
+    /// Whether SYNs that were never answered alternate with answered ones, once computed.
     pub(in crate::detect) ignored_in_turn: OnceLock<bool>,
     /// What sets these apart.
     pub patterns: FailurePatterns,
-    /// When connections turned out to be lost that the server had had: a RST without a socket answered their clients' data or
+    /// When the server turned out to have lost connections: a RST without a socket answered their clients' data or
     /// probes.
     pub sockets_lost: Vec<Timestamp>,
-    /// When the server closed connections by FIN that their clients went on using, so that it reset them, and how long each had
-    /// been idle.
+    /// When the server closed connections by FIN that their clients went on using and that it then reset, and how long
+    /// each had been idle.
     pub closed_in_use: Vec<(Timestamp, Span)>,
-    /// Clients that had given up when their SYN was answered.
+    /// Clients that had given up before their SYN was answered.
     pub given_up: u32,
-    /// Made of the others when first asked.
+    /// Computed from the others when first asked for.
     pub crowds: OnceLock<ActivityOverlaps>,
-    /// When SYNs were ignored, made when first asked.
+    /// When SYNs were ignored, computed when first asked for.
     pub(in crate::detect) ignored_times: OnceLock<OverlapCounter>,
 }
 
-/// What intervals of a [`ListenerActivity`] hold a moment.
+/// Counts intervals of a [`ListenerActivity`] that contain a moment.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ActivityOverlaps {
     half_open: OverlapCounter,
@@ -151,7 +153,7 @@ fn count_between(at: &[Timestamp], from: Timestamp, to: Timestamp) -> usize {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct AbortedTogether {
     at: Vec<Timestamp>,
-    /// One more than there are resets: silent and prompt ones before each, and in all.
+    /// One more entry than there are resets: the silent and prompt ones before each, and in all.
     before: Vec<[u32; 2]>,
 }
 
@@ -189,7 +191,7 @@ pub struct AbortedCount {
     pub prompt: usize,
 }
 
-/// How many intervals hold a moment, found in logarithmic time.
+/// Counts intervals that contain a moment, in logarithmic time.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct OverlapCounter {
     from: Vec<Timestamp>,
@@ -206,12 +208,12 @@ impl OverlapCounter {
         OverlapCounter { from, to }
     }
 
-    /// How many began at `at` or before and did not end before.
+    /// How many began at `at` or before and had not ended by then.
     pub fn at(&self, at: Timestamp) -> usize {
         self.from.partition_point(|from| *from <= at) - self.to.partition_point(|to| *to < at)
     }
 
-    /// How many have a moment in common with this time, both ends included.
+    /// How many overlap this time, both ends included.
     fn meeting(&self, from: Timestamp, to: Timestamp) -> usize {
         self.from.partition_point(|begun| *begun <= to) - self.to.partition_point(|ended| *ended < from)
     }
@@ -223,15 +225,15 @@ impl OverlapCounter {
 }
 
 impl ListenerActivity {
-    /// Makes room for this many incomplete handshakes, answered and not.
+    /// Reserves memory for this many incomplete handshakes, answered and not.
     pub fn reserve(&mut self, [answered, lone]: [usize; 2]) {
         self.half_open.reserve_exact(answered);
         self.lone_syns.reserve_exact(lone);
         self.ignored.reserve_exact(lone);
     }
 
-    /// Takes in connections that were never completed; `end` as for [`ListenerActivity::record`], `is_behind` says of a connection
-    /// that `tcp_tw_recycle` would have dropped its SYN.
+    /// Records connections that were never completed. `end` is as for [`ListenerActivity::record`]; `is_behind` says of
+    /// a connection that `tcp_tw_recycle` would have dropped its SYN.
     pub fn record_incomplete(
         &mut self,
         incomplete: IncompleteHandshakes,
@@ -252,8 +254,8 @@ impl ListenerActivity {
         self.stripped_and_kept += incomplete.stripped_and_kept;
     }
 
-    /// Puts the clients that were ignored in order of time, and notes of each whether its SYN was answered while another of them
-    /// was ignored.
+    /// Sorts the ignored clients by time, and notes of each whether its SYN was answered while another of them was
+    /// ignored.
     pub fn sort_stuck(&mut self) {
         self.stuck.sort_unstable_by_key(|s| (s.during, s.client));
         let ignored = self.stuck.iter().map(|s| s.ignored);
@@ -266,9 +268,9 @@ impl ListenerActivity {
         }
     }
 
-    /// Puts everything else in order of time.
+    /// Sorts everything else by time.
     pub fn sort(&mut self) {
-        // In place: the room for a copy would be missing where there are very many.
+        // In place: there may be too many for a copy to fit into memory.
         self.half_open.sort_unstable_by_key(|h| (h.syn, h.client));
         self.lone_syns.sort_unstable_by_key(|h| (h.syn, h.client));
         self.ignored.sort_unstable_by_key(|i| (i.during, i.client, i.behind));
@@ -338,7 +340,7 @@ impl ListenerActivity {
         self.not_repeated = lone.count() as u32;
     }
 
-    /// Whether most clients of the listener sent one SYN and no second: they had an answer, whether or not the capture
+    /// Whether most clients of the listener sent exactly one SYN: then they had an answer, whether or not the capture
     /// holds it.
     pub fn seems_to_answer(&self) -> bool {
         let repeated = self.ignored.len().saturating_sub(self.lone_syns.len());
@@ -350,7 +352,8 @@ impl ListenerActivity {
         self.crowds().half_open.at(at)
     }
 
-    /// How many completed connections the application had said nothing on at `at`, asked or not.
+    /// How many completed connections had no payload of the application at `at`, whether or not they had sent a
+    /// request.
     pub fn unserved_at(&self, at: Timestamp) -> usize {
         self.crowds().idle.at(at) + self.waiting_at(at)
     }
@@ -377,15 +380,15 @@ impl ListenerActivity {
         all.get(first..end).unwrap_or_default()
     }
 
-    /// Whether the listener answered none of these in this time after it had begun to reset them: they were all under way in
-    /// one moment.
+    /// Whether, after the first of these resets, the listener answered none of the others' SYNs: they were all under
+    /// way in one moment.
     pub fn were_reset_in_one_moment(&self, from: Timestamp, to: Timestamp) -> bool {
         let resets = self.resets_of(from, to);
         // The last ones were answered last.
         resets.first().is_none_or(|first| resets.iter().rev().all(|reset| reset.answered <= first.time))
     }
 
-    /// How many connections turned out to be lost in this time, both ends included.
+    /// How many connections the server turned out to have lost in this time, both ends included.
     pub fn sockets_lost_between(&self, from: Timestamp, to: Timestamp) -> usize {
         count_between(&self.crowds().sockets_lost, from, to)
     }
@@ -395,7 +398,7 @@ impl ListenerActivity {
         count_between(&self.crowds().closed_in_use, from, to)
     }
 
-    /// The shortest and the longest time for which connections in use had been idle when the server closed them.
+    /// The shortest and the longest idle time of connections in use when the server closed them.
     pub fn idle_when_closed(&self) -> Option<(Span, Span)> {
         self.crowds().idle_when_closed
     }
@@ -407,7 +410,7 @@ impl ListenerActivity {
         times.meeting(from, to)
     }
 
-    /// How many of the unserved were of addresses that meanwhile had SYNs ignored.
+    /// How many of the unserved connections are of addresses whose SYNs were ignored meanwhile.
     pub fn unserved_and_ignored_at(&self, at: Timestamp) -> usize {
         self.crowds().ignored.at(at)
     }

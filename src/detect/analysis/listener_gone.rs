@@ -1,35 +1,35 @@
-//! Whether a listener went away, or another one took its place: a restart, a reload, a failover.
+//! Whether a listener went away, or was replaced by another: a restart, a reload, a failover.
 
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, Roles};
 use crate::history::ended::SECOND_TRY;
 use crate::time::{Span, Timestamp};
 
-/// A SYN that the port refuses this near in time says that nothing listened.
+/// A SYN that the port refuses no further away in time than this shows that nothing listened.
 const REFUSED_NEAR: Span = Span::secs(2);
-/// Handshakes under way when a listener goes are reset within this: until their final ACKs have come.
+/// When a listener goes, handshakes under way are reset within this: until their final ACKs have come.
 const UNDER_WAY: Span = Span::secs(1);
-/// Resets that go on for longer are of no single moment.
+/// Resets that go on for longer than this do not come from a single moment.
 const AROUND: Span = Span::secs(10);
 /// The RST leaves as soon as the ACK arrives; a loaded server may take this much longer than for its SYN-ACK.
 const AT_ONCE: Span = Span::millis(200);
-/// Signs of a full queue this near in time count.
+/// Signs of a full queue count if they are no further away in time than this.
 const NEAR: Span = Span::secs(3);
-/// Connections that end together: the process ended, not one of them.
+/// If this many connections end together, the whole process ended.
 const TOGETHER: usize = 3;
 
-/// What shows that a listener went away.
+/// The sign that a listener went away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListenerGoneSign {
     /// SYNs were refused in the same seconds.
     Refuses,
     /// A socket of the server reset this many connections that waited in its queue, in the same moment.
     QueueReset(usize),
-    /// This many connections that it had had drew a RST without a socket.
+    /// This many of its connections drew a RST without a socket.
     SocketsLost(usize),
     /// It closed this many connections that their clients went on using.
     Closed(usize),
-    /// Nothing but the RSTs: others were served in that second, and nothing shows a full queue.
+    /// Only the RSTs: others were served in that second, and nothing shows a full queue.
     ServesOthers,
 }
 
@@ -63,7 +63,7 @@ impl ListenerGoneSign {
 pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<ListenerGoneSign> {
     let activity = around.activity;
     let (before, after) = (at.after(Span(-UNDER_WAY.0)), at.after(UNDER_WAY));
-    // A listener that answers SYNs between two resets is there.
+    // A listener that answers SYNs between two resets is still there.
     if !activity.were_reset_in_one_moment(before, after) {
         return None;
     }
@@ -88,15 +88,17 @@ pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<ListenerGoneSig
     }
 }
 
-/// Whether anything but a RST at `at` shows a full queue: somebody waited in it, SYNs were dropped, or the resets went on.
+/// Whether anything but the RST at `at` shows a full queue: clients waited in it, SYNs were dropped, or the resets went
+/// on.
 pub fn is_full(around: &DetectContext<'_>, at: Timestamp) -> bool {
     resets_persist(around, at) || shows_full_queue(around, at)
 }
 
-/// Seconds in which others were served while resets went on, from which on they came in turn.
+/// From this many seconds on in which others were served while resets went on, the two alternate.
 const IN_TURN: usize = 3;
 
-/// Whether resets go on while others are served in turn with them, and nobody waits: another host or socket answers the final ACK.
+/// Whether resets go on while others are served in turn with them, and no client waits: another host or socket answers
+/// the final ACK.
 pub fn resets_in_turn(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let (from, to) = (at.after(Span(-AROUND.0)), at.after(AROUND));
     let seconds = &around.listener.seconds;
@@ -107,7 +109,7 @@ pub fn resets_in_turn(around: &DetectContext<'_>, at: Timestamp) -> bool {
         && served.count() >= IN_TURN
 }
 
-/// Whether somebody waited in the queue at `at`, or SYNs were dropped.
+/// Whether clients waited in the queue at `at`, or SYNs were dropped.
 fn shows_full_queue(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let (from, to) = (at.after(Span(-NEAR.0)), at.after(NEAR));
     let activity = around.activity;
@@ -122,7 +124,7 @@ pub fn refused_near(around: &DetectContext<'_>, at: Timestamp) -> bool {
     around.listener.between(from, to).refused > 0
 }
 
-/// Whether final ACKs were answered by RST for longer than handshakes are under way.
+/// Whether final ACKs were answered by RST over a longer time than handshakes take.
 pub fn resets_persist(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let within = |span: Span| around.activity.resets_between(at.after(Span(-span.0)), at.after(span));
     within(AROUND) > within(UNDER_WAY)
@@ -137,7 +139,7 @@ pub struct ResetHandshake<'a> {
     pub reset: &'a Reset,
     /// How long after the ACK it came.
     pub after: Span,
-    /// Whether it came as soon as an answer to the ACK does.
+    /// Whether it came as soon after the ACK as an answer does.
     pub at_once: bool,
 }
 
@@ -145,10 +147,10 @@ pub struct ResetHandshake<'a> {
 pub fn reset_handshake<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<ResetHandshake<'a>> {
     let ack = f.final_ack?;
     let reset = f.s.reset.as_deref()?;
-    // Which of several SYNs was answered is known by timestamps only.
+    // Only timestamps show which of several SYNs was answered.
     let turnaround = f.syn_to_syn_ack().filter(|_| f.timestamps() || f.syn.count == 1);
     let usual = around.round_trip().unwrap_or(Span::ZERO);
-    // Where it seems to have come later than the SYN would have been repeated, earlier ones were missed.
+    // If it seems to have come later than the SYN would have been repeated, earlier SYNs are missing.
     let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SECOND_TRY));
     let after = reset.at.time - ack.at.time;
     let plain_handshake = f.roles == Roles::BySyn && f.other_isns == 0 && f.progress.is_none();

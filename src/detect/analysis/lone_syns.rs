@@ -1,8 +1,8 @@
-//! SYNs that were sent once and came to nothing: they drew no answer and were not repeated, or were answered and the client fell
-//! silent. No kernel opens a connection like that.
+//! Single SYNs without a connection. They drew no answer and were not repeated, or were answered and the client then
+//! sent nothing. No kernel opens a connection like that.
 //!
-//! One listener has very many of them in a flood, and one scanner sends one to each of very many listeners. So they are told
-//! together: by listener, or by client where a client has one or two at each of several listeners.
+//! In a flood one listener has very many of them, and a scanner sends one to each of very many listeners. So they are
+//! reported together: by listener, or by client if a client has one or two at each of several listeners.
 
 use std::collections::BTreeSet;
 
@@ -15,19 +15,19 @@ use crate::flow::outcome::FIRST_TIMER;
 use crate::history::incomplete::HalfOpenRequest;
 use crate::time::{Span, Timestamp};
 
-/// SYN-ACKs from which on the handshake is told by itself (`syn-ack-unanswered`).
+/// From this many SYN-ACKs on, the handshake is reported by itself (`syn-ack-unanswered`).
 pub const ASKED_AGAIN: u32 = 3;
 
-/// Lone SYNs from which on a listener has a finding of its own, whatever the number of clients.
+/// From this many lone SYNs on, a listener has a finding of its own, whatever the number of clients.
 const OF_LISTENER: usize = 3;
 
-/// A client that resets its request sooner is a scan or a check: it does not want a connection.
+/// A client that resets its request sooner than this is a scan or a check, and wants no connection.
 const HELD: Span = Span::millis(900);
 
-/// Requests of a listener that are examined at most. In a flood more of them would change nothing.
+/// How many requests of a listener are examined at most. In a flood, more of them would change nothing.
 const LOOKED_AT: usize = 1_000;
 
-/// Lone SYNs that are told together.
+/// Lone SYNs that are reported together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoneSyns {
     /// How many: a lower bound where the listener had more requests than are examined.
@@ -51,22 +51,22 @@ pub struct LoneSyns {
 /// All lone SYNs of a capture.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct AllLoneSyns {
-    /// By the listener at which they are told.
+    /// By the listener at which they are reported.
     at: Map<Host, LoneSyns>,
-    /// Listeners of which is told at another one.
+    /// Listeners whose lone SYNs are reported at another one.
     elsewhere: Set<Host>,
 }
 
 impl AllLoneSyns {
-    /// Those without an answer at all listeners; `end` is the end of the capture, `is_explained` says of a SYN that another kind
-    /// tells of it.
+    /// Unanswered lone SYNs at all listeners. `end` is the end of the capture; `is_explained` says of a SYN that
+    /// another kind reports it.
     pub fn unanswered(
         activities: &Map<Host, ListenerActivity>,
         end: Timestamp,
         is_explained: impl Fn(PacketId) -> bool,
     ) -> AllLoneSyns {
         let is_lone = |h: &HalfOpenRequest| end - h.syn.time >= FIRST_TIMER && !is_explained(h.syn.packet);
-        // Where SYNs were dropped for their timestamps that is what befell the others, too.
+        // If SYNs were dropped for their timestamps, that explains the others, too.
         let is_told = |a: &ListenerActivity| a.ignored.iter().take(LOOKED_AT).any(|i| i.behind);
         AllLoneSyns::together(activities, |a| if is_told(a) { &[] } else { &a.lone_syns }, is_lone)
     }
@@ -144,7 +144,7 @@ impl AllLoneSyns {
         self.at.get(&listener)
     }
 
-    /// Whether those of this listener are told at another one.
+    /// Whether those of this listener are reported at another one.
     pub fn are_reported_elsewhere(&self, listener: Host) -> bool {
         self.elsewhere.contains(&listener)
     }

@@ -4,12 +4,12 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::ConnectionFacts;
 use crate::time::Span;
 
-/// Connections reset together, this one included, from which on it is the listener.
+/// From this many connections reset together on, this one included, the listener did it.
 const TOGETHER: usize = 3;
-/// How near in time: one loop over the queue.
+/// How near in time they are: one loop over the queue.
 pub const AT_ONCE: Span = Span::millis(50);
 
-/// Resets as many as those at once within this before and after are no single event.
+/// If there are as many resets within this time before and after, it is no single event.
 const GOES_ON: Span = Span::secs(2);
 
 /// How long a loop over the queue takes.
@@ -20,7 +20,7 @@ const ONE_LOOP: Span = Span::millis(3);
 pub struct ResetGroup {
     /// How many.
     pub connections: usize,
-    /// On how many of them the client had sent nothing: nothing there was left unread.
+    /// On how many of them the client had sent nothing, so that no data was left unread.
     pub silent: usize,
 }
 
@@ -34,13 +34,13 @@ pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option
         around.activity.aborted_between(reset.at.time.after(Span(-span.0)), reset.at.time.after(span))
     };
     let near = within(AT_ONCE);
-    // A listener is closed once. Resets that go on, or each of which answers its own client, are the application's.
+    // A listener is closed once. Resets that go on, or that each answer a client's segment, come from the application.
     let goes_on = within(GOES_ON).connections >= near.connections * 2;
     if goes_on || near.prompt == near.connections {
         return None;
     }
     let together = ResetGroup { connections: near.connections, silent: near.silent };
-    // It served others as before, none was refused, and the resets took longer than a loop over the queue.
+    // It served others as before, refused none, and the resets took longer than a loop over the queue.
     let (before, after) = (reset.at.time.after(Span(-GOES_ON.0)), reset.at.time.after(GOES_ON));
     let sums = [(before, reset.at.time.after(Span::secs(-1))), (reset.at.time.after(Span::secs(1)), after)]
         .map(|(from, to)| around.listener.between(from, to));
@@ -50,7 +50,7 @@ pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option
     if together.silent == 0 && serves_on {
         return None;
     }
-    // The application closed them: by FIN where nothing was unread.
+    // The application closed them: it sent a FIN where no data was unread.
     let by_application = together.silent == 0
         && around
             .listener

@@ -1,4 +1,4 @@
-//! Looks once at all connections that were kept, so that the detectors can compare.
+//! Reads all kept connections once, so that the detectors can compare them.
 
 use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, flow_failure};
 use crate::detect::analysis::half_closed::half_closed_interval;
@@ -14,11 +14,11 @@ use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::tw_recycle::SynFateCounts;
 use rayon::prelude::*;
 
-/// Looks once at everything that was kept, so that the detectors can compare; `waits` are the intervals in which
+/// Reads all kept connections once, so that the detectors can compare them; `waits` are the intervals in which
 /// completed connections waited for the application.
 ///
-/// `incomplete handshakes` are handshakes that were never completed and were not kept, by listener; a listener may come more
-/// than once.
+/// `incomplete` are handshakes that were never completed and were not kept, by listener; a listener may come more than
+/// once.
 pub fn survey(
     context: &mut CaptureContext,
     kept: &[Box<ConnectionFacts>],
@@ -54,7 +54,7 @@ pub fn survey(
     context.note_silence(kept, end);
     context.lone_syns =
         AllLoneSyns::unanswered(&context.activities, end, |syn| context.peers.is_suspect(syn));
-    // Of a capture of nothing but handshakes none has an end.
+    // In a capture of handshakes only, no handshake has an end.
     if !context.handshakes_only {
         context.lone_answers = AllLoneSyns::answered(&context.activities, end, context.state);
     }
@@ -68,7 +68,7 @@ pub fn survey(
     for wait in waits {
         let interval = Interval { to: wait.interval.to.min(end), ..wait.interval };
         let activity = context.activities.entry(wait.server).or_default();
-        // A client that has asked for nothing waits for nothing.
+        // A client without a request does not wait for an answer.
         if wait.asked { &mut activity.waiting } else { &mut activity.idle }
             .push(UnservedInterval { interval, ..*wait });
     }
@@ -88,7 +88,7 @@ pub fn survey(
     }
 }
 
-/// Notes the shortest pause in which a connection of each listener was forgotten.
+/// Notes, for each listener, the shortest pause after which a connection was forgotten.
 fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
     let forgotten: Vec<_> = kept
         .iter()

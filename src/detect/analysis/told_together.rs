@@ -1,10 +1,10 @@
-//! How SYNs that are told together are named.
+//! Words for SYNs that are reported together.
 
 use crate::detect::analysis::lone_syns::LoneSyns;
 use crate::detect::draft::{count, counted};
 use crate::flow::key::Host;
 
-/// Who sent them, and where to, for a sentence that goes on with a verb.
+/// Their senders and receivers, as the subject of a sentence.
 pub fn subject(lone: &LoneSyns, listener: Host) -> String {
     let least = if lone.or_more { "At least " } else { "" };
     let syns = count(lone.syns as u64, "SYN");

@@ -23,9 +23,9 @@ finding! {
     /// socket sent it.
     /// ## In the kernel
     /// close() or exit with unread data in the receive buffer (`TCPAbortOnClose`), close() with `SO_LINGER` 0
-    /// (`TCPAbortOnData`), `ss -K`, or keepalive failure (`TCPAbortOnTimeout`): all `tcp_send_active_reset`. Keepalive
-    /// shows, by its probes that drew no answer; the others leave the same RST. A process that is killed closes like any
-    /// other: by RST only with data unread.
+    /// (`TCPAbortOnData`), `ss -K`, or keepalive failure (`TCPAbortOnTimeout`): all call `tcp_send_active_reset`. A
+    /// keepalive failure shows by its probes without an answer; the others leave the same RST. A process that is killed
+    /// closes like any other: by RST only with data unread.
     /// ## Looks alike
     /// * A host that has no such socket (restarted), or a firewall that rejects: bare RST, window 0, no timestamps. No
     ///   finding.
@@ -48,7 +48,7 @@ finding! {
     }
 }
 
-/// A client that waits for an answer for this long gives up for that reason.
+/// A client that has waited for an answer for this long gives up for that reason.
 const PATIENCE: Span = Span::secs(1);
 
 /// See [`AbortiveClose`].
@@ -71,13 +71,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         || expired(f, around).is_some()
         || ignored_ack(f, around.end())
             .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
-    // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
+    // A RST after both sides had closed, or in answer to the peer's segments after our FIN, ends nothing.
     let after_fin = side.fin.is_some_and(|fin| fin < reset.at);
     if !established || is_by_box(f, reset) || !by_a_socket(reset) || after_fin || explained || f.odd_handshake
     {
         return None;
     }
-    // Who gives up a connection that had died before is not its cause.
+    // An end that gives up a connection that was already dead is not its cause.
     let had_died = flow_failure(f, around).is_some_and(|failure| {
         matches!(
             failure,
@@ -96,7 +96,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(t) = reset.trigger {
         d.shows(t.at, "last segment of the other side before it");
     }
-    // A request that was never answered is lost. Otherwise the connection had served its purpose.
+    // A request that was never answered is lost. Otherwise the connection had done its work.
     d.severity = if has_unanswered_request(f) { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, reset, side, peer);
     if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive()) {
@@ -127,7 +127,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// What else ends a connection so.
+/// The alternatives.
 fn add_alternatives(d: &mut Draft, reason: Reason, side: &Side) {
     for (other, why) in reason.others() {
         d.or(*other, *why);
@@ -141,7 +141,7 @@ fn add_alternatives(d: &mut Draft, reason: Reason, side: &Side) {
     }
 }
 
-/// Keepalive probes from which on a RST after them may be their end.
+/// A RST after this many keepalive probes may be due to them.
 const PROBES: u16 = 3;
 
 /// The server answered and closed while the client was still sending: the rest of the request draws a RST without a socket.
@@ -150,7 +150,7 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
     let (asked, answer) = (f.c.first_data?, f.s.last_data?);
     let is_refused = reset.is_socketless() && !is_by_box(f, reset) && fin < reset.at && asked < answer;
     let goes_on = f.c.has_outstanding() && f.c.fin.is_none_or(|closed| fin < closed) && f.c.data_segments > 1;
-    // Data that had to be repeated met a host that was away.
+    // Data that had to be repeated came to a host that was away.
     let at_once = f.c.in_vain().is_none() && reset.trigger.is_some_and(|t| t.what == SegmentKind::Data);
     let told = flow_failure(f, around).is_some() || expired(f, around).is_some() || f.odd_handshake;
     if !is_refused || !goes_on || !at_once || told || f.mid_stream {
@@ -186,7 +186,7 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
     Some(d)
 }
 
-/// An application that looks at nothing but who connects closes within this.
+/// An application that decides by the client's address alone closes within this.
 const UNASKED: Span = Span::secs(1);
 
 /// The server closed as soon as it had accepted, and the client's request met a closed socket.
@@ -194,7 +194,7 @@ fn closed_at_once(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
     let (ack, fin, reset) = (f.final_ack?, f.s.fin?, f.s.reset.as_deref()?);
     let asked = f.c.first_data?;
     let is_refused = reset.is_socketless() && !is_by_box(f, reset) && fin < reset.at;
-    // Data that had to be repeated met a host that was away.
+    // Data that had to be repeated came to a host that was away.
     let at_once = fin.time - ack.at.time <= UNASKED
         && f.c.data_segments == 1
         && f.c.has_outstanding()
@@ -203,7 +203,7 @@ fn closed_at_once(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
         && reset.at.time - asked.time <= UNASKED
         && !around.context.damaged;
     let answers = reset.trigger.is_none_or(|t| t.at <= fin || t.what == SegmentKind::Data);
-    // A few bytes of a greeting or an error are no answer.
+    // A few bytes of a greeting or an error are not an answer.
     let is_unanswered = f.s.last_data.is_none_or(|data| data < asked || data.time <= fin.time);
     let told = flow_failure(f, around).is_some() || f.mid_stream || f.odd_handshake;
     if !is_refused || !at_once || !answers || !is_unanswered || told {
@@ -277,11 +277,11 @@ enum Reason {
     Either,
 }
 
-/// SegmentKind decides on the probes.
+/// Settings that decide about the probes.
 const KEEPALIVE: &[&str] =
     &["net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"];
 
-/// The two that leave the same packets.
+/// Two causes that leave the same packets.
 const ALIKE: &str =
     "Both leave the same packets. The counters TCPAbortOnData and TCPAbortOnClose tell them apart.";
 
@@ -300,7 +300,7 @@ impl Reason {
         match (peer_spoke_last || came_last, role) {
             (false, _) => Reason::Linger,
             (true, Role::Server) => Reason::Unread,
-            // In most protocols the server speaks last, whatever the client makes of it.
+            // In most protocols the server sends last, whether or not the client reads it.
             (true, Role::Client) => Reason::Either,
         }
     }

@@ -165,7 +165,7 @@ fn write(
     d
 }
 
-/// Whether nothing of the handshake is known, and not merely its first SYN-ACK.
+/// Whether nothing of the handshake is known, not only its first SYN-ACK.
 fn joined_later(f: &ConnectionFacts) -> bool {
     f.began_after_handshake() && f.syn.count == 0
 }
@@ -261,7 +261,7 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, pattern: IgnoredPattern) -> 
     format!("{} completed the handshake{when}, but {how}; {end}.", f.client.socket())
 }
 
-/// Something chooses by client: no queue does that.
+/// The clients that are ignored share something: a queue does not choose by client.
 fn blame_choice(d: &mut Draft, reason: &str) {
     d.cause = cause(
         "A firewall or another stateful box on the path drops what these clients send after their SYN: it has not seen the \
@@ -327,7 +327,8 @@ fn judge(
         || o.outlasts_buffers(f)
         || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
         || (pattern == IgnoredPattern::Cookie && was_alive(f, o, around));
-    // Clients that stand behind others, and nothing more, may have met a path that broke at that moment.
+    // Clients that waited behind others, without other evidence, may have suffered from a path that broke at that
+    // moment.
     let may_be_outage = pattern == IgnoredPattern::Cookie
         && !was_alive(f, o, around)
         && !company.iter().any(|s| s.shows_a_full_queue());
@@ -376,8 +377,8 @@ fn judge(
     }
 }
 
-/// Whether all others were served while this client asked again and again: one queue that is full would have had room for it, or
-/// kept others out too.
+/// Whether all others were served while this client repeated its segments: one full queue would have had room for it,
+/// or would have kept others out too.
 fn serves_the_rest(o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let activity = around.activity;
     let with_it = activity.stuck.iter().take(COMPARED).map(|stuck| stuck.ignored);
@@ -390,7 +391,7 @@ fn serves_the_rest(o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
         && activity.waiting_at(o.ignored.to) == 0
 }
 
-/// Several hosts or sockets stand behind the address, and one of them does not take its connections.
+/// Several hosts or sockets stand behind the address, and one of them accepts no connections.
 fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
     d.summary = format!(
         "{} completed the handshake, but its data drew no answer, although it was sent again {}; others were served meanwhile.",
@@ -412,7 +413,7 @@ fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
     );
 }
 
-/// A listener that waits for data looks the same to a client that says nothing.
+/// A listener that waits for data treats a silent client in the same way.
 fn or_deferral(d: &mut Draft) {
     d.or(
         "The listener uses TCP_DEFER_ACCEPT: it waits for data and repeats its SYN-ACK once.",

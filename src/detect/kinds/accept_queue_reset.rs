@@ -16,7 +16,7 @@ use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
 
 finding! {
-    /// The server answers the client's final ACK with a RST, at a listener that takes other connections.
+    /// The server answers the client's final ACK with a RST, at a listener that accepts other connections.
     ///
     /// ## On the wire
     /// SYN, SYN-ACK, final ACK, and at once a RST without ACK flag: its sequence number is the one the client
@@ -58,10 +58,10 @@ finding! {
     }
 }
 
-/// A request that is older than this may have died of old age: pruned requests live 7 s.
+/// An older request may have expired: pruned requests live 7 s.
 const PRUNED: Span = Span::secs(6);
 
-/// Where the SYN-ACK was not repeated by then, the final ACK came in time and is not in the capture.
+/// If the SYN-ACK was not repeated by then, the final ACK came in time and is missing from the capture.
 const UNASKED: Span = Span::millis(1_700);
 
 /// See [`AcceptQueueReset`].
@@ -133,11 +133,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// What speaks against a full queue: one would have answered the final ACK by a RST, and the data by another one.
+/// Evidence against a full queue: it would have answered the final ACK by a RST, and the data by another one.
 fn signs_of_a_filter(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
     let by_data =
         reset.trigger.is_some_and(|t| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit));
-    // A capture of all interfaces of a gateway has each forwarded packet twice.
+    // A capture of all interfaces of a gateway holds each forwarded packet twice.
     let stopped_here = f.duplicates > 0 && f.duplicates < f.c.segments + f.s.segments;
     match () {
         () if stopped_here => Some(

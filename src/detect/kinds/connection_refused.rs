@@ -29,7 +29,8 @@ finding! {
     /// * A REJECT rule with tcp-reset: the same packet, but its type of service is always 0 and its TTL that of the box.
     /// * Several hosts behind one address, of which one does not listen: the port refuses and accepts in turn, second by
     ///   second.
-    /// * A filter that goes by what the SYN carries (ECN, options, MSS, source port): SYNs without it are accepted.
+    /// * A filter that decides by the SYN's header (ECN, options, MSS, source port): SYNs without that feature are
+    ///   accepted.
     /// * An older connection of the same four-tuple, where the stack is not Linux: the RST has that one's sequence number.
     /// * RST to an established connection: another finding.
     /// ## Check next
@@ -106,10 +107,10 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
     d
 }
 
-/// A port that stops and starts accepting as often is no single outage.
+/// A port that stops and starts accepting this often is no single outage.
 const AGAIN_AND_AGAIN: usize = 3;
 
-/// By what the RST shows that another device than the server sent it.
+/// The sign that another device than the server sent the RST.
 fn sign_of_firewall(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Option<&'static str> {
     if f.syn_offer.tos >> 2 != 0 && reset.tos == 0 {
         Some("the RST has type of service 0, which the host would have copied from the SYN")
@@ -120,7 +121,8 @@ fn sign_of_firewall(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'
     }
 }
 
-/// Whether the RST has numbers of its own: without a socket it has sequence number 0 and window 0 (RFC 9293 section 3.5.2).
+/// Whether the RST has other numbers than one without a socket, which has sequence number 0 and window 0 (RFC 9293
+/// section 3.5.2).
 fn is_of_an_older_one(f: &ConnectionFacts, reset: &Reset) -> bool {
     let has_own_number = reset.flags.has(Flags::ACK) && reset.seq != Seq(0);
     has_own_number && (reset.window != 0 || f.previous.is_some())

@@ -36,7 +36,7 @@ finding! {
     /// RFC 9293 section 3.8.1, RFC 1122 section 4.2.3.5; `net/ipv4/tcp_timer.c`
     pub struct DataUnacknowledged {
         kind: Kind::DataUnacknowledged,
-        plain_words: "What one side sends arrives nowhere, or nobody there answers.",
+        plain_words: "One side's data never arrives, or the other side never answers it.",
         at_fault: "the receiving side, or the path to it",
         wants: Wants::full(|f, _| {
             [&f.c, &f.s].iter().any(|side| {
@@ -58,9 +58,9 @@ finding! {
 const NOTICED: Span = Span::secs(10);
 /// A segment of the server this long after the data does not answer earlier data.
 const MOMENT: Span = Span::secs(1);
-/// Where other connections of the same listener went on meanwhile.
+/// Other connections of the same listener went on meanwhile.
 const ALIVE: &str = "other connections of this listener were answered meanwhile";
-/// Where other connections of the same host did.
+/// Other connections of the same host went on meanwhile.
 const HOST_ALIVE: &str = "other connections of that host went on meanwhile";
 
 /// See [`DataUnacknowledged`].
@@ -105,7 +105,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             );
             d.measure("repetitions", n).measure_span("lasted_s", lasted).measure("acknowledged", true);
             write(&mut d, f, sender, first, around);
-            // It was heard at last: its segments after the last copy are another matter.
+            // The peer was heard in the end: its segments after the last copy are a separate matter.
             let goes_on = f.side(sender).reset.is_none() && f.side(sender).last > last;
             if goes_on {
                 d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
@@ -125,14 +125,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
 }
 
-/// The ICMP error that came back for what `sender` repeats, if there is one that says more than a packet's size.
+/// The ICMP error that answers the repeated data of `sender`, if there is one that is not only about a packet's size.
 fn undelivered(f: &ConnectionFacts, sender: Role, since: PacketRef) -> Option<&IcmpError> {
     f.icmp
         .as_deref()
         .filter(|icmp| icmp.mtu == 0 && icmp.quotes_client == (sender == Role::Client) && icmp.at >= since)
 }
 
-/// A router or a firewall on the way says that it does not deliver the data.
+/// A router or a firewall on the way reports that it does not deliver the data.
 fn blame_reporter(d: &mut Draft, f: &ConnectionFacts, sender: Role, error: &IcmpError) {
     let since = f.side(sender).flight.begin.time;
     let ttl = if sender == Role::Client { f.syn_offer.ttl } else { f.syn_ack_offer.ttl };
@@ -155,7 +155,7 @@ fn blame_reporter(d: &mut Draft, f: &ConnectionFacts, sender: Role, error: &Icmp
     d.next_steps.insert(0, why.next_step(error, &f.host(sender.peer()).address.ip().to_string()));
 }
 
-/// Data repeated for long, and acknowledged in the end.
+/// Data that was repeated for long, and acknowledged in the end.
 fn interrupted(
     f: &ConnectionFacts,
     sender: Role,
@@ -175,7 +175,7 @@ fn interrupted(
     d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
     d.lasted_until(healed.at.time);
     d.cause = cause(
-        "The path was interrupted, or the peer's host stood still.",
+        "The path was interrupted, or the peer's host was stalled.",
         &["tcp_retransmit_timer"],
         &["TcpExtTCPTimeouts", "TcpRetransSegs"],
         &[],
@@ -188,7 +188,7 @@ fn interrupted(
     d.possible("the data was acknowledged in the end; where it was held up or lost before is not known");
     d.or(
         "The peer's firewall or connection tracking dropped the segments for that time.",
-        "Its counters tell: `nft list ruleset`, `conntrack -S`.",
+        "Its counters show it: `nft list ruleset`, `conntrack -S`.",
     );
     if sender == Role::Client && f.mid_stream && f.s.first >= healed.at.time {
         d.or(
@@ -227,13 +227,13 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         () if is_acknowledged => "acknowledged it",
         () if peer.segments == 0 => "is not in the capture, and no answer of it reached the sender",
         () if peer.last.time > since.time => "went on without acknowledging it",
-        () => "sent nothing any more",
+        () => "sent nothing more",
     };
     let is_heard = is_host_heard(f, sender, since, around);
     let went_on = (others.served > 0).then_some(ALIVE).or(is_heard.then_some(HOST_ALIVE));
     match went_on {
         Some(went_on) if f.syn.count > 0 && !is_from_the_start(f, sender) => d.probable(format!(
-            "the {} {after}; {went_on}: the fault is this connection's or this path's",
+            "the {} {after}; {went_on}: the fault lies with this connection or its path",
             sender.peer()
         )),
         Some(went_on) => d.possible(format!("the {} {after}; {went_on}", sender.peer())),
@@ -258,7 +258,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
         &["net.ipv4.tcp_retries2"],
     );
-    // The peer repeats data that was acknowledged: nothing reaches it either.
+    // The peer repeats data that was acknowledged: nothing reaches the peer either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
     judge(d, f, sender, since, around);
@@ -277,12 +277,12 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     }
     d.or(
         "A stateful firewall, conntrack or an asymmetric route drops this connection's segments.",
-        "Its counters tell: `conntrack -S`, `nft list ruleset`.",
+        "Its counters show it: `conntrack -S`, `nft list ruleset`.",
     );
     if from_the_start {
         d.or(
             "The data is damaged on its way (wrong TCP checksum), and the receiver's kernel drops it.",
-            "Its counter tells: `nstat -az TcpInCsumErrors`.",
+            "Its counter shows it: `nstat -az TcpInCsumErrors`.",
         );
     }
     let too_large = may_be_too_large(f, sender);
@@ -351,7 +351,7 @@ fn blame_checksum(d: &mut Draft, f: &ConnectionFacts, sender: Role) {
 fn blame_choice(d: &mut Draft) {
     d.cause = cause(
         "Something lets the handshakes of these connections pass and drops their data. It is a filter on payload, or a stateful box \
-         that has not seen the SYN-ACK; or one of several hosts behind the address does not take its connections.",
+         that has not seen the SYN-ACK; or one of several hosts behind the address accepts no connections.",
         &["nf_hook_slow", "nf_conntrack_in", "tcp_retransmit_timer"],
         &["TcpExtTCPTimeouts", "TcpRetransSegs"],
         &["net.netfilter.nf_conntrack_tcp_loose"],
@@ -375,7 +375,7 @@ fn blame_one_direction(d: &mut Draft, sender: Role) {
 
 /// Whether the repeated segment is of full size, and no segment of that size was ever acknowledged.
 fn may_be_too_large(f: &ConnectionFacts, sender: Role) -> bool {
-    /// The timestamps option, and what pads it.
+    /// The timestamps option with its padding.
     const TIMESTAMPS: u32 = 12;
     let side = f.side(sender);
     let mss = u32::from(f.syn_offer.mss.min(f.syn_ack_offer.mss));

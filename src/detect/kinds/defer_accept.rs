@@ -14,11 +14,12 @@ finding! {
     /// The listener waits for data before it completes a handshake, and repeats its SYN-ACK once to a silent client.
     ///
     /// ## On the wire
-    /// SYN, SYN-ACK, final ACK, and nothing; later one more SYN-ACK, whose ACK completes the connection. Data of the
-    /// client is taken at once whenever it comes.
+    /// SYN, SYN-ACK, final ACK, and nothing; later one more SYN-ACK, whose ACK completes the connection. The server
+    /// accepts the client's data at once whenever it comes.
     /// ## In the kernel
-    /// `TCP_DEFER_ACCEPT`: the bare ACK is ignored (`tcp_check_req`, counter `TCPDeferAcceptDrop`) until data comes or
-    /// the time is over; the SYN-ACK is repeated only at the last timeout (1, 3, 7, 15 s, by the option's seconds).
+    /// `TCP_DEFER_ACCEPT`: the kernel ignores the bare ACK (`tcp_check_req`, counter `TCPDeferAcceptDrop`) until data
+    /// comes or the time is over. It repeats the SYN-ACK only at the last timeout (1, 3, 7, 15 s, depending on the
+    /// option's seconds).
     /// ## Looks alike
     /// * A full accept queue: the SYN-ACK is repeated again and again, and data is ignored.
     /// * A lost final ACK: other silent connections of the listener draw no repetition.
@@ -29,7 +30,7 @@ finding! {
     pub struct DeferAccept {
         kind: Kind::DeferAccept,
         plain_words: "The server waits for data before it accepts the connection. This is intended and harms nobody.",
-        at_fault: "nobody, the listener is configured so",
+        at_fault: "nobody: the listener is configured this way",
         wants: Wants::full(|f, _| f.syn_ack.count > 1),
         examine: Examine::Connection(examine),
         look_alikes: &["accept-queue-overflow/silent-clients"],

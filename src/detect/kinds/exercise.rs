@@ -8,7 +8,7 @@ use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 
 finding! {
-    /// A client says exactly 4,242 bytes and is not answered.
+    /// A client sends exactly 4,242 bytes and is not answered.
     ///
     /// ## On the wire
     /// Data of that size.
@@ -18,7 +18,7 @@ finding! {
     /// * A copy of the packet.
     pub struct Exercise {
         kind: Kind::Exercise,
-        plain_words: "A client said something in vain.",
+        plain_words: "A client sent something and got no answer.",
         at_fault: "nobody",
         wants: Wants::full(|f, _| says_it(f)),
         examine: Examine::Connection(examine),

@@ -13,7 +13,8 @@ use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
 
 finding! {
-    /// A Fast Open SYN was answered as an ordinary one: its data or its cookie was refused, or it was swallowed on the way.
+    /// A Fast Open SYN was answered as an ordinary one: its data or its cookie was refused, or the SYN was dropped on
+    /// the way.
     ///
     /// ## On the wire
     /// SYN with the Fast Open option; the SYN-ACK acknowledges only the SYN, not the data in it (and may carry a new
@@ -25,7 +26,8 @@ finding! {
     /// `TCPFastOpenActiveFail`.
     /// ## Looks alike
     /// * An ordinary retransmission: here the data went out with the SYN.
-    /// * One SYN with data that was lost: the same packets as of a box that drops them. Several clients tell.
+    /// * One SYN with data that was lost: the same packets as with a box that drops them. Several clients show the
+    ///   difference.
     /// ## Check next
     /// `sysctl net.ipv4.tcp_fastopen` at both ends; `nstat -az 'TcpExtTCPFastOpen*'`.
     /// ## References
@@ -97,7 +99,7 @@ fn cause_of(fate: FastOpenOutcome) -> Cause {
 /// See [`FastopenFallback`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let fate = FastOpenOutcome::of(f)?;
-    // Dropped at the server: what drops SYNs there has no eye for Fast Open, and findings of its own.
+    // Dropped at the server: drops there do not depend on Fast Open, and have findings of their own.
     if fate == FastOpenOutcome::Swallowed
         && (around.at_server()
             || !matches!(ignored_syn_cause(f, around), Some((_, IgnoredSynCause::Unknown))))

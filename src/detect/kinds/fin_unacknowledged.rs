@@ -20,7 +20,7 @@ finding! {
     /// FIN_WAIT1, LAST_ACK or CLOSING; an orphan gives up after `tcp_orphan_retries` (0 stands for 8, some 100 s):
     /// `tcp_retransmit_timer`, `TCPAbortOnTimeout`.
     /// ## Looks alike
-    /// * Only one direction was captured: no finding, unless the capture began after all but the FIN.
+    /// * Only one direction was captured: no finding, unless the capture holds only the FIN and its repetitions.
     /// * A client ignored by a full accept queue closes: `accept-queue-overflow`.
     /// ## Check next
     /// Is the peer up, and the path? `ss -tano state fin-wait-1 state last-ack state closing` shows retries and timers.
@@ -39,9 +39,9 @@ finding! {
     }
 }
 
-/// FINs from which on it is a pattern.
+/// From this many FINs on, it is a pattern.
 const LEAST: u16 = 3;
-/// Over how long at least.
+/// The shortest time over which they must come.
 const LONG: Span = Span::secs(2);
 
 /// See [`FinUnacknowledged`].
@@ -56,7 +56,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     // Probes may follow.
     let last = side.in_vain().map_or(side.last, |r| r.last).max(fin);
     let lasted = last.time - fin.time;
-    // The repetitions alone show that no acknowledgment came back, where the capture began after all else.
+    // If the capture began after everything else, the repetitions alone show that no acknowledgment came back.
     let joined = f.mid_stream && around.context.answers_of(f.server.address) != ServerAnswers::Missing;
     if !(f.both_seen() || joined)
         || stuck

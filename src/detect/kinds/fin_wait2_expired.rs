@@ -1,4 +1,4 @@
-//! `fin-wait2-expired`: something late met a FIN_WAIT2 socket that was gone.
+//! `fin-wait2-expired`: a late segment came when the FIN_WAIT2 socket was gone.
 
 use crate::detect::analysis::fin_wait2::{ExpiredSocket, expired};
 use crate::detect::context::DetectContext;
@@ -18,9 +18,9 @@ finding! {
     /// answers it: its sequence number is the one acknowledged, the window is 0, and it has no timestamps.
     /// ## In the kernel
     /// The application that closed had called close(): its socket became an orphan in FIN_WAIT2 and was removed after
-    /// `tcp_fin_timeout` (`tcp_time_wait`; above 60 s the rule is 2 times the excess). Whatever comes later finds no
-    /// socket: `tcp_v4_send_reset`. Data is refused by an orphan even before it expires (`tcp_rcv_state_process`,
-    /// `TCPAbortOnData`); a FIN or a keepalive probe only after.
+    /// `tcp_fin_timeout` (`tcp_time_wait`; above 60 s the rule is 2 times the excess). Later segments find no socket:
+    /// `tcp_v4_send_reset`. An orphan refuses data even before it expires (`tcp_rcv_state_process`, `TCPAbortOnData`);
+    /// a FIN or a keepalive probe only after.
     /// ## Looks alike
     /// * A browser that hangs up while the server still sends: the RST comes at once, not after a silence.
     /// * shutdown() instead of close(): late data is taken and acknowledged.

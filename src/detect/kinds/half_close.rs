@@ -16,7 +16,7 @@ use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
 finding! {
-    /// One side's FIN was acknowledged, and the other side then kept silent for long without closing.
+    /// One side's FIN was acknowledged, and the other side was then silent for long without closing.
     ///
     /// ## On the wire
     /// FIN of one side, ACK of the other, and then nothing: no data, no FIN. The side that closed waits in FIN_WAIT2,
@@ -27,10 +27,10 @@ finding! {
     /// close() (an orphan: `tcp_time_wait`), and never if it has only called shutdown().
     /// ## Looks alike
     /// * A half-close on purpose: the other side goes on sending data and closes when it is done. No finding.
-    /// * A stream with pauses that the other side takes: no finding unless the silence lasts for more than twice its longest
-    ///   pause.
-    /// * A long computation before the answer: silent, but the answer comes and is taken.
-    /// * The capture ended, or stood still: only the time in which packets were seen counts.
+    /// * A stream with pauses whose data the other side accepts: no finding unless the silence lasts for more than
+    ///   twice its longest pause.
+    /// * A long computation before the answer: silent, but the answer comes and is accepted.
+    /// * The capture ended, or was interrupted: only the time in which packets were captured counts.
     /// ## Check next
     /// On the side in CLOSE_WAIT: `ss -tnpo state close-wait` names the process; Recv-Q 1 means that it has not even
     /// read the end of the stream. Look for a leaked descriptor, a pool that keeps dead connections, a blocked thread.
@@ -57,9 +57,9 @@ finding! {
     }
 }
 
-/// Connections of one listener that the capture's end left half-closed, from which on they are a pattern.
+/// From this many connections on that one listener left half-closed at the capture's end, they are a pattern.
 const PATTERN: usize = 3;
-/// Whether one side's FIN stood alone for as long as the user finds remarkable, or to the end.
+/// Whether one side's FIN stood alone for the time that the user set, or to the end.
 fn is_half_closed(f: &ConnectionFacts, settings: &UserSettings) -> bool {
     match (f.c.fin, f.s.fin) {
         (Some(c), Some(s)) => (c.time - s.time).0.abs() >= settings.half_close_after.0,
@@ -68,13 +68,13 @@ fn is_half_closed(f: &ConnectionFacts, settings: &UserSettings) -> bool {
     }
 }
 
-/// See [`is_the_rule`]. A FIN and the acknowledgment of it are both missing once in 400 connections where the capture
-/// loses one packet of twenty.
+/// See [`is_the_rule`]. If the capture loses one packet of twenty, a FIN and its acknowledgment are both missing once
+/// in 400 connections.
 const IN_TURN: u64 = 10;
 
-/// Whether the capture ended before the time that the user finds remarkable, but the listener shows a pattern: several
-/// connections were closed by one side and stay open at the other, and none was ever closed in turn. The longest has
-/// been so for a good part of that time.
+/// Whether the capture ended before the time that the user set, but the listener shows a pattern. Several connections
+/// were closed by one side and stay open at the other, and none was ever closed in turn. The longest has been so for a
+/// good part of that time.
 fn was_cut_short(f: &ConnectionFacts, half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     let alike = || around.activity.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
@@ -107,7 +107,7 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &HalfClosedInterval, around:
         full.into_iter().any(|full| full.meets(f.first.time, until, Span::ZERO))
     };
     let never_served = f.s.bytes == 0 && queue_was_full(f.last.time);
-    // Where the order of packets was changed, or some are missing, it may not be known which of them was ignored.
+    // If the order of packets was changed, or some are missing, it may not be known which of them was ignored.
     let asked_again = f.syn.count > 1 || f.syn_ack.count > 1;
     let held_up = f.unanswered_syns().next().is_some()
         || activity.stuck.iter().any(|s| s.client == f.client)
@@ -116,21 +116,21 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &HalfClosedInterval, around:
     never_served || (held_up && half.lasted() < delay)
 }
 
-/// Whether the FIN of the silent side may lie before the capture, which joined late: nothing that it sent shows that
-/// its side was still open.
+/// Whether the FIN of the silent side may have come before the capture began: none of its segments shows that its side
+/// was still open.
 fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
     let b = f.side(silent);
     f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives() == 0 && b.fin.is_none()
 }
 
-/// Whether the server's application had said anything when the connection was half-closed: else it may not have
+/// Whether the server's application had sent payload when the connection was half-closed: otherwise it may not have
 /// accepted it.
 fn was_served(f: &ConnectionFacts, half: &HalfClosedInterval) -> bool {
     half.closer == Role::Server || f.s.first_data.map_or(f.s.has_spoken(), |said| said <= half.fin)
 }
 
-/// How long after the acknowledgment of its FIN the closer was seen to be an orphan in FIN_WAIT2: a small socket, whose
-/// answers to probes have IPv4 identification 0, while its own segments counted.
+/// How long after the acknowledgment of its FIN the closer was seen to be an orphan in FIN_WAIT2. That is a small
+/// socket, whose answers to probes have IPv4 identification 0, while its earlier segments counted up.
 fn orphan_alive(f: &ConnectionFacts, half: &HalfClosedInterval) -> Option<Span> {
     let (closer, waiter) = (f.side(half.closer), f.side(half.closer.peer()));
     let probing = waiter.probing.as_ref()?;
@@ -174,7 +174,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         None => format!("for at least {lasted}, until the capture ended"),
     };
     d.lasted_until(half.until);
-    // A FIN and its acknowledgment that the capture lost look the same: an exception in a damaged capture is no news.
+    // A FIN and its acknowledgment that the capture lost look the same: an exception in a damaged capture does not
+    // count.
     let doubtful = half.ended_by.is_none() && around.context.damaged;
     let news = long_enough && (!doubtful || is_the_rule(&half, around));
     d.severity = if news { Severity::Warning } else { Severity::Info };
@@ -219,7 +220,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// Shows how the end that did not close went on.
+/// Shows the later segments of the end that did not close.
 fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &HalfClosedInterval) {
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let waiter = f.side(waiter_is);

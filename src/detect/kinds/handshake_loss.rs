@@ -13,7 +13,7 @@ use crate::model::{Kind, Severity};
 use crate::time::Span;
 
 finding! {
-    /// A SYN-ACK or the final ACK was lost on the path or held up there, and its repetition made up for it.
+    /// A SYN-ACK or the final ACK was lost or delayed on the path, and its repetition completed the handshake.
     ///
     /// ## On the wire
     /// Seen at the server: the SYN-ACK is repeated before any final ACK came. An earlier final ACK was lost if the later one
@@ -22,12 +22,14 @@ finding! {
     /// timestamp (the SYN-ACK was lost); or the SYN-ACK comes again once although the client has answered. A SYN-ACK that
     /// was held up has a timestamp older than its arrival, or its answer comes late and is the client's first.
     /// ## In the kernel
-    /// Nothing: the timers of both ends did their work (`tcp_retransmit_timer`, `reqsk_timer_handler`).
+    /// No fault: the timers of both ends did their work (`tcp_retransmit_timer`, `reqsk_timer_handler`).
     /// ## Looks alike
     /// * A round trip above one second: everything arrives, late.
-    /// * An accept queue that was full for a moment: at the client the same packets; company tells.
-    /// * `accept-queue-overflow`: a firewall behind the capture point drops final ACKs and leaves the same packets. With
-    ///   snapshots of the server (`analyze --host`) and `ListenOverflows` at rest, that is reported under this kind.
+    /// * An accept queue that was full for a moment: at the client the same packets; other connections of the listener
+    ///   show the difference.
+    /// * `accept-queue-overflow`: a firewall behind the capture point drops final ACKs and leaves the same packets. If
+    ///   snapshots of the server (`analyze --host`) show that `ListenOverflows` did not grow, such a loss is reported
+    ///   under this kind.
     /// ## Check next
     /// Captures at both ends; `ip -s link`, `ethtool -S` for drops on the way.
     /// ## References
@@ -44,9 +46,9 @@ finding! {
     }
 }
 
-/// A client that has something to say says it so soon after its final ACK.
+/// A client that has data to send does so this soon after its final ACK.
 const AT_ONCE: Span = Span::millis(50);
-/// A SYN-ACK that is on its way for longer than this makes the client repeat its SYN.
+/// A SYN-ACK that takes longer than this makes the client repeat its SYN.
 const HELD_UP: Span = Span::millis(700);
 
 /// The lost segment.
@@ -54,20 +56,20 @@ const HELD_UP: Span = Span::millis(700);
 enum Lost {
     SynAck,
     FinalAck,
-    /// Not lost: held up for so long.
+    /// Not lost: delayed for this long.
     SynAckLate(Span),
 }
 
-/// Whether the order and the roles of this handshake are known, and a path that can lose packets lies between.
+/// Whether the order and the roles of this handshake are known, and its path can lose packets.
 fn is_plain(f: &ConnectionFacts, ack: FinalAck, first: &Transmission) -> bool {
-    // On its way from a host to itself no packet is lost.
+    // Between a host and itself no packet is lost.
     let within_host = f.client.address == f.server.address || f.server.address.ip().is_loopback();
-    // Where times run back, or the order was changed, the final ACK may be another than the first one.
+    // If times run back, or the order was changed, the first final ACK in the capture may be a later one.
     let in_order = ack.at.time >= first.at.time && f.reordered == 0;
     f.roles == Roles::BySyn && !f.odd_handshake && f.other_isns == 0 && !within_host && in_order
 }
 
-/// The lost segment, and its evidence; none if nothing was, or something else explains the repetition.
+/// The lost segment, and its evidence; `None` if none was lost, or the repetition has another explanation.
 fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'static str)> {
     let ack = f.final_ack?;
     let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);
@@ -77,11 +79,11 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
     let before = f.syn_ack.iter().take(usize::from(ack.syn_acks));
     let last_before = before.clone().last()?;
     Some(if ack.syn_acks >= 2 && last_before.at.time - first.at.time >= Span::millis(800) {
-        // The answer to the first SYN-ACK, late? Then its round trip is above the timer.
+        // A late answer to the first SYN-ACK? Then the round trip is longer than the timer.
         let slow = ack.at.time - last_before.at.time;
         let round_trip = around.round_trip().unwrap_or(Span::ZERO);
-        // Not one handshake with this server went without a repetition: its path is slow, not lossy. Unless the client
-        // says that it answers a later SYN-ACK.
+        // Every handshake with this server has a repetition: its path is slow and loses nothing, unless the client
+        // shows that it answers a later SYN-ACK.
         let answers_first = !f.timestamps() || ack.tsecr == first.tsval;
         if answers_first && around.round_trip().is_none() && around.listener.completed >= 3 {
             return None;
@@ -145,14 +147,14 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
     })
 }
 
-/// Whether this final ACK is the first that the client sent, and its data waited for it: a client that has the SYN-ACK sends data at
-/// once, and repeats it soon.
+/// Whether this final ACK is the first that the client sent, and its data waited for it. A client that has the SYN-ACK
+/// sends data at once, and repeats it soon.
 fn is_first_answer(f: &ConnectionFacts, ack: FinalAck) -> bool {
     let asked = f.c.first_data.is_some_and(|data| data.time - ack.at.time <= AT_ONCE);
     ack.ip_id_hole == 0 && ack.bare && asked && f.unanswered.retransmits == 0
 }
 
-/// How long before it came here the SYN-ACK was sent, by the server's clock, of which a tick is taken to be a millisecond.
+/// How long before its capture the SYN-ACK was sent, by the server's clock, assuming that a tick is a millisecond.
 fn sent_before(f: &ConnectionFacts) -> Option<Span> {
     cookie_lag(f).map(Span::millis).filter(|late| *late >= HELD_UP)
 }
@@ -238,8 +240,8 @@ fn was_ignored(f: &ConnectionFacts, ack: FinalAck, around: &DetectContext<'_>) -
     around.at_server() && asked_again || f.progress.is_none() && in_vain
 }
 
-/// Whether the final ACK is an answer to the first SYN-ACK that took longer than the timer: the answer to the second
-/// one follows as a further ACK about one timer later.
+/// Whether the final ACK answers the first SYN-ACK, and took longer than the timer. Then the answer to the second
+/// SYN-ACK follows as a further ACK about one timer later.
 fn slow_path(f: &ConnectionFacts, after_last: Span) -> bool {
     let further = f.unanswered.last_ack;
     f.unanswered.acks > 0

@@ -13,12 +13,14 @@ use crate::model::{Kind, Severity};
 use crate::time::Span;
 
 finding! {
-    /// The server closes an idle persistent connection while the client's next request is under way: the request is lost.
+    /// The server closes an idle persistent connection while the client's next request is on its way: the request is
+    /// lost.
     ///
     /// ## On the wire
-    /// Requests and answers, then silence for the server's keep-alive time-out. The server's FIN and the client's request cross: the
-    /// request does not acknowledge the FIN. Or the client's kernel has the FIN, and the application uses the connection all the
-    /// same, as it did not look. A RST answers the request. Proxies tell their clients "502 Bad Gateway".
+    /// Requests and answers, then silence for the server's keep-alive time-out. The server's FIN and the client's
+    /// request cross: the request does not acknowledge the FIN. Or the client's kernel has the FIN, but the application
+    /// does not look and uses the connection. A RST answers the request. Proxies answer their clients "502 Bad
+    /// Gateway".
     /// ## In the kernel
     /// The server's application has called close(): data that comes later finds a socket that nobody can read, and is reset
     /// (`tcp_rcv_state_process`, `TCPAbortOnData`).
@@ -34,7 +36,7 @@ finding! {
     pub struct IdleCloseRace {
         kind: Kind::IdleCloseRace,
         plain_words: "The server closed an unused connection in the very moment in which the next request was on its way.",
-        at_fault: "the time-outs of server and client, which do not fit each other",
+        at_fault: "the server's idle time-out, which is shorter than its client's",
         wants: Wants::full(|f, _| f.s.resets > 0 && f.s.fin.is_some()),
         examine: Examine::Connection(examine),
         look_alikes: &["idle-close-race/closed-in-time", "fin-wait2-expired/reset-at-once"],
@@ -97,7 +99,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// Whether all connections in use that the listener closed had been idle for about as long: a time-out.
+/// Whether all connections in use that the listener closed had been idle for about the same time: a time-out.
 fn closes_alike(around: &DetectContext<'_>) -> bool {
     around.activity.idle_when_closed().is_some_and(|(least, most)| most - least <= ALIKE)
 }

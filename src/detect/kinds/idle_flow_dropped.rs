@@ -12,12 +12,14 @@ use crate::model::{Cause, Kind, Severity};
 use crate::time::Span;
 
 finding! {
-    /// A connection that was idle for a while is dead at its next segment: silence answers, or a RST by a box on the path.
+    /// A connection that was idle for a while is dead at its next segment: no answer comes, or a box on the path sends
+    /// a RST.
     ///
     /// ## On the wire
-    /// Requests and answers, then a pause of minutes or hours. The next segment is repeated without an answer, or is answered
-    /// at once by a RST whose TTL is not the peer's. Or such a RST comes when the time-out runs out, unasked. New connections between the same hosts work. The pauses that connections of
-    /// one listener survived, and those that were fatal, bracket the time-out.
+    /// Requests and answers, then a pause of minutes or hours. The next segment is repeated without an answer, or is
+    /// answered at once by a RST whose TTL is not the peer's. Or such a RST comes by itself when the time-out ends. New
+    /// connections between the same hosts work. The longest pause that connections of one listener survived, and the
+    /// shortest that was fatal, bracket the time-out.
     /// ## In the kernel
     /// Both ends still have the connection. A NAT gateway, a load balancer, a firewall or conntrack
     /// (`nf_conntrack_tcp_timeout_established`) has removed its entry.
@@ -45,7 +47,7 @@ finding! {
     }
 }
 
-/// Time-outs that are widely used, and by whom.
+/// Time-outs in wide use, and the devices that use them.
 const KNOWN: [(i64, &str); 8] = [
     (60, "60 s is a common default of load balancers and proxies"),
     (240, "4 min is the default of Azure's load balancers"),
@@ -57,7 +59,7 @@ const KNOWN: [(i64, &str); 8] = [
     (432_000, "5 days is the default of nf_conntrack_tcp_timeout_established"),
 ];
 
-/// A pause that exceeds a known time-out by no more than this part of it suggests it.
+/// A pause that exceeds a known time-out by no more than this part of it suggests that time-out.
 const NEAR: i64 = 4;
 
 /// See [`IdleFlowDropped`].
@@ -106,7 +108,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     write_bracket(&mut d, bracket);
     if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived).filter(|pause| pause.length < idle)
     {
-        d.shows(survived.until, format!("a pause of {} before that did no harm", survived.length));
+        d.shows(survived.until, format!("an earlier pause of {} did no harm", survived.length));
         d.measure_span("survived_s", survived.length);
     }
     let hint = known_time_out(seconds, bracket);
@@ -124,7 +126,7 @@ fn removed_from_table() -> Cause {
     )
 }
 
-/// A RST in the name of one end although nobody had spoken: a box says that its time-out has run out.
+/// A RST in the name of one end although neither end had sent anything: a box reports that its time-out has ended.
 fn reset_when_idle(
     f: &ConnectionFacts,
     role: Role,
@@ -148,7 +150,7 @@ fn reset_when_idle(
     write_bracket(&mut d, bracket);
     d.cause = removed_from_table();
     d.probable(format!(
-        "the RST has another TTL than all segments of the {role} before, and nobody had spoken"
+        "the RST has another TTL than all segments of the {role} before, and neither end had just sent anything"
     ));
     d.or("An administrator or an intrusion prevention system cut it off.", "It would not wait for a pause.");
     let hint = known_time_out(seconds, bracket);
@@ -156,7 +158,7 @@ fn reset_when_idle(
     d
 }
 
-/// Says between which pauses the time-out lies.
+/// Adds the pauses between which the time-out lies.
 fn write_bracket(d: &mut Draft, bracket: Option<(Span, Span)>) {
     let Some((survived, fatal)) = bracket else { return };
     d.summary.push_str(&format!(
@@ -168,7 +170,7 @@ fn write_bracket(d: &mut Draft, bracket: Option<(Span, Span)>) {
     d.measure_span("longest_survived_s", survived).measure_span("shortest_fatal_s", fatal);
 }
 
-/// What would have kept the connection, and where to look.
+/// Next steps: what would have kept the connection, and where to look.
 fn next_steps(host: IpAddr, seconds: i64, hint: Option<&str>) -> Vec<String> {
     let mut steps = vec![format!(
         "sysctl net.ipv4.tcp_keepalive_time   # on {host}: SO_KEEPALIVE with TCP_KEEPIDLE below {} s would have kept it",
@@ -182,8 +184,8 @@ fn next_steps(host: IpAddr, seconds: i64, hint: Option<&str>) -> Vec<String> {
 /// Nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
-/// The longest pause that a connection of this listener survived, and the shortest that was fatal to one: in between lies the time-out.
-/// None where they contradict each other.
+/// The longest pause that a connection of this listener survived, and the shortest that was fatal: the time-out lies
+/// between the two. `None` if they contradict each other.
 fn bracket(f: &ConnectionFacts, idle: Span, around: &DetectContext<'_>) -> Option<(Span, Span)> {
     let own = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
     let survived = around.listener.survived.max(own);
@@ -191,7 +193,7 @@ fn bracket(f: &ConnectionFacts, idle: Span, around: &DetectContext<'_>) -> Optio
     (survived > Span::ZERO && survived < fatal).then_some((survived, fatal))
 }
 
-/// A time-out that is widely used and fits: it lies in the bracket, or the pause was little longer.
+/// A time-out in wide use that fits: it lies in the bracket, or the pause was little longer.
 fn known_time_out(seconds: i64, bracket: Option<(Span, Span)>) -> Option<&'static (i64, &'static str)> {
     let (from, to) =
         bracket.map_or((0, seconds), |(survived, fatal)| (survived.0 / SECOND, fatal.0 / SECOND));
@@ -202,7 +204,7 @@ fn known_time_out(seconds: i64, bracket: Option<(Span, Span)>) -> Option<&'stati
     KNOWN.iter().rev().find(|(known, _)| fits(*known) && near(*known)).or_else(inside)
 }
 
-/// A RST answers what `sender` sent after the pause.
+/// A RST answers the first segment of `sender` after the pause.
 fn write_reset(d: &mut Draft, f: &ConnectionFacts, sender: Role, idle: Span, reset: &Reset) {
     let (first, peer) = (f.side(sender).flight.begin, sender.peer());
     let delay = reset.at.time - first.time;

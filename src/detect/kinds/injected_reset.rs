@@ -14,11 +14,11 @@ finding! {
     /// ## On the wire
     /// A RST whose TTL, IP ID or options are unlike all other segments of the end in whose name it comes. It often
     /// comes sooner than a round trip allows, and after a certain payload. The end itself may go on: its answer arrives
-    /// after the RST. Captured at the other end that RST may be missing: the first answer to a request draws a RST without a
-    /// socket, although its host had the connection a moment before and closed nothing.
+    /// after the RST. In a capture at the other end that RST may be missing. There, the first answer to a request draws
+    /// a RST without a socket, although the host had the connection a moment before and did not close it.
     /// ## In the kernel
-    /// Linux sends every segment of a connection with the same TTL, also a RST for which it has no socket
-    /// (`tcp_v4_send_reset`). What differs was sent elsewhere.
+    /// Linux sends every segment of a connection with the same TTL, even a RST for which it has no socket
+    /// (`tcp_v4_send_reset`). A RST with another TTL comes from another sender.
     /// ## Looks alike
     /// * A host that has no socket for the connection (`stale-connection`): the same TTL as before.
     /// * `SO_LINGER` 0, or close with unread data (`abortive-close`): timestamps, window, IP ID in sequence.
@@ -96,7 +96,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
                 format!(
                     "Several hosts stand behind the address of the {role}, and another one of them answered."
                 ),
-                "The TTL of the whole connection was another one before.",
+                "Then the whole connection would have had another TTL before.",
             );
         }
     }
@@ -114,7 +114,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// Captured at the other end: the host of `role` had no socket any more, and had neither closed nor reset it.
+/// Captured at the other end: the host of `role` no longer had a socket, and had neither closed nor reset the
+/// connection.
 fn write_at_peer(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
     let (host, peer) = (f.host(role).socket(), f.host(role.peer()).socket());
     let mut d =
@@ -133,7 +134,7 @@ fn write_at_peer(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
         &[],
     );
     d.measure("in_name_of", role.peer().to_string());
-    d.possible(format!("the RST has TTL, IP ID and shape of one that the host of the {role} sends without a socket, and its own end would have said so"));
+    d.possible(format!("the RST has TTL, IP ID and shape of one that the host of the {role} sends without a socket; had that host closed the connection, it would have sent a FIN or RST first"));
     d.or(
         "A NAT in between did not translate a segment, so it reached its receiver under an address that it does not know \
          (untranslated-segment).",

@@ -20,8 +20,8 @@ finding! {
     /// none of them the server had sent any payload. New SYNs are refused, or served by a new process. Handshakes that were
     /// under way draw a bare RST in answer to their final ACK.
     /// ## In the kernel
-    /// close() of a listening socket aborts what still waits in its accept queue: `inet_csk_listen_stop`,
-    /// `tcp_send_active_reset`. Half-open requests are dropped in silence, their next segment draws a bare RST.
+    /// close() of a listening socket aborts the connections that wait in its accept queue: `inet_csk_listen_stop`,
+    /// `tcp_send_active_reset`. Half-open requests are dropped in silence; their next segment draws a bare RST.
     /// ## Looks alike
     /// * An application that aborts one connection (`abortive-close`): not all at once.
     /// * An application that aborts one request after the other while it serves others: the resets go on, each soon after
@@ -107,11 +107,12 @@ fn next_steps(f: &ConnectionFacts, at: Timestamp) -> Vec<String> {
     ]
 }
 
-/// A handshake that was under way when the listener went: its final ACK finds no listener, or one that does not know it.
+/// A handshake that was under way when the listener went away: its final ACK finds no listener, or one without its
+/// request.
 fn in_mid_handshake(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ResetHandshake { ack, reset, after, at_once } = reset_handshake(f, around)?;
     let gone = gone(around, reset.at.time).filter(|gone| at_once || gone.ends_waiting())?;
-    // A request that had been refused in silence before is told as that.
+    // A request that was refused in silence before is reported by another kind.
     if ignored_ack(f, around.end()).is_some_and(|ignored_ack| !ignored_ack.repeats.is_empty()) {
         return None;
     }

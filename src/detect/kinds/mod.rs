@@ -1,4 +1,4 @@
-//! The finding kinds, one file each. A new one takes one line here.
+//! The finding kinds, one file each. A new one needs one line here.
 
 use crate::detect::spec::KindSpec;
 use crate::model::each_kind;

@@ -12,10 +12,10 @@ finding! {
     /// Full-size segments are sent again and again without an acknowledgment while smaller ones get through.
     ///
     /// ## On the wire
-    /// The handshake and small segments pass. The first full-size segment is repeated at growing intervals, always with the same
-    /// size; the smaller one behind it is acknowledged by SACK, or by duplicate ACKs. With `tcp_mtu_probing` the sender makes
-    /// its segments smaller after some time-outs, and then all goes well. Captured at the receiver, the full-size segments are
-    /// missing: a gap of one or more of them is reported (SACK) and never filled.
+    /// The handshake and small segments pass. The first full-size segment is repeated at growing intervals, always with
+    /// the same size; the smaller one behind it is acknowledged by SACK, or by duplicate ACKs. With `tcp_mtu_probing`
+    /// the sender makes its segments smaller after some time-outs, and then they arrive. In a capture at the receiver,
+    /// the full-size segments are missing: SACK reports a gap of one or more of them, and it is never filled.
     /// ## In the kernel
     /// Path MTU discovery needs the ICMP error of the router with the small link (`tcp_v4_mtu_reduced`); it is filtered, or
     /// the router sends none. `tcp_mtu_probing` (`tcp_mtu_probing`, `TCPMTUPFail`) finds the size without it.
@@ -35,7 +35,7 @@ finding! {
             let sides = [&f.c, &f.s];
             let mut repeating = sides.iter().filter_map(|side| side.repeating.as_ref());
             repeating.any(|r| r.count > 2 || r.healed.is_some_and(|healed| healed.count > 2))
-                // Also where the gap was filled later: the finding told while it was open is then withdrawn.
+                // Also if the gap was filled later: a finding reported while it was open is then withdrawn.
                 || sides.iter().any(|side| side.sacked.1 > 0)
                 || f.lacks_sack() && sides.iter().any(|side| side.acked_known && side.flight.seq.after(side.acked))
         }),
@@ -129,7 +129,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// The receiver cannot say which segments arrive.
+/// The receiver cannot report which segments arrive.
 fn doubt_without_sack(d: &mut Draft, sender: Role, mtu: u32) {
     d.possible(format!(
         "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} is still heard and has none of \
@@ -138,7 +138,7 @@ fn doubt_without_sack(d: &mut Draft, sender: Role, mtu: u32) {
     ));
 }
 
-/// Captured where the large segments do not arrive.
+/// Captured at the end where the large segments do not arrive.
 fn write_missing(f: &ConnectionFacts, sender: Role, missing: MissingSegments) -> Draft {
     let (side, receiver) = (f.side(sender), sender.peer());
     let MissingSegments { gap, size, lasted, heard } = missing;

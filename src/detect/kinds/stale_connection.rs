@@ -50,7 +50,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let FlowFailure::Stale { role, reset } = flow_failure(f, around)? else { return None };
     let trigger = reset.trigger?;
     let (own, peer) = (f.side(role), f.side(role.peer()));
-    // It had closed before, and the capture does not hold that FIN.
+    // It had closed before, and the capture lacks that FIN.
     if own.fin_not_captured().is_some() {
         return None;
     }
@@ -100,7 +100,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// The RST of a host that answered the same SYN with a sequence number of its own. It resets the connection with the
+/// The RST comes from a host that answered the same SYN with another sequence number. It resets the connection with the
 /// other host.
 fn reset_by_second_host(f: &ConnectionFacts) -> Option<&Reset> {
     let reset = f.s.reset.as_deref()?;
@@ -171,7 +171,7 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: 
             &[],
         );
         d.next_steps.insert(0, next::filter_rules(f.server));
-        d.possible("the host had answered on this connection within the last second; no host restarts so soon, and a socket that ends says so");
+        d.possible("the host had answered on this connection within the last second; no host restarts so soon, and a socket that closes sends a FIN or RST");
         d.or("The host was restarted, or its address moved.", "It had answered less than a second before.");
     } else if role == Role::Server && peer.flight.idle >= FORGETFUL && outlived_the_pause(f, reset, around) {
         d.cause = cause(
@@ -184,7 +184,7 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: 
         d.possible("the host served others all the while, so it was not restarted");
         d.or("The socket was destroyed (`ss -K`).", "Then the host would have sent a RST at that time.");
     } else if peer.in_vain().is_some() && !is_first {
-        d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
+        d.probable("the RST has the shape of one without a socket; earlier data had drawn no answer: the host was away");
     } else if is_first {
         d.possible(
             "the RST has the shape of one without a socket; the capture holds nothing else of its sender",

@@ -18,12 +18,13 @@ finding! {
     /// The server answers the SYN, and the handshake never completes.
     ///
     /// ## On the wire
-    /// SYN, SYN-ACK, and the SYN-ACK again after about 1 s, 3 s, 7 s; no final ACK. The client repeats its SYN: the SYN-ACK does not
-    /// reach it, or is refused there. Or it is silent: it has the SYN-ACK, and its ACK does not get here.
+    /// SYN, SYN-ACK, and the SYN-ACK again after about 1 s, 3 s, 7 s; no final ACK. If the client repeats its SYN, the
+    /// SYN-ACK does not reach it, or is refused there. If the client is silent, it has the SYN-ACK, and its ACK does
+    /// not get here.
     /// ## In the kernel
     /// The request waits in the SYN queue until `tcp_synack_retries` runs out (`reqsk_timer_handler`). At the client a
-    /// reverse-path filter (`rp_filter`) or a firewall may drop the SYN-ACK; on the path a stateful box that sees one direction only
-    /// drops the ACK (asymmetric routing).
+    /// reverse-path filter (`rp_filter`) or a firewall may drop the SYN-ACK. On the path, a stateful box that sees only
+    /// one direction drops the ACK (asymmetric routing).
     /// ## Looks alike
     /// * A SYN flood or a scanner: many sources, one SYN each, and no interest in the answer (`syn-flood`).
     /// * One SYN-ACK lost: the next one completes the handshake (`handshake-loss`).
@@ -47,12 +48,12 @@ finding! {
     }
 }
 
-/// SYN-ACKs from which on one lost packet is not the reason.
+/// From this many SYN-ACKs on, a single lost packet is not the reason.
 const LEAST: u32 = ASKED_AGAIN;
-/// Connections of one client from which on it is no accident.
+/// From this many connections of one client on, it is not chance.
 const SEVERAL: usize = 3;
 
-/// Whether the handshakes that stopped here are a flood's.
+/// Whether the handshakes that stopped here belong to a flood.
 fn is_flood(around: &DetectContext<'_>) -> bool {
     let half_open = &around.activity.half_open;
     let mut addresses: Vec<_> = half_open.iter().take(flood::LEAST).map(|h| h.client.address).collect();
@@ -61,11 +62,11 @@ fn is_flood(around: &DetectContext<'_>) -> bool {
     half_open.len() >= flood::LEAST && addresses.len() >= flood::SOURCES
 }
 
-/// A SYN-ACK that follows so soon on its SYN is captured on the server's host.
+/// A SYN-ACK that follows its SYN this soon was captured on the server's host.
 const ON_HOST: Span = Span(300_000);
 
-/// Whether all SYN-ACKs had a wrong checksum when they had left their sender. At the sender it says nothing: its network card may
-/// compute it.
+/// Whether all SYN-ACKs had a wrong checksum when they had left their sender. In a capture at the sender a wrong
+/// checksum means nothing: the network card may compute it later.
 fn arrives_damaged(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let is_bad = f.s.traits.has(Traits::CHECKSUM_BAD)
         && !f.s.traits.any(Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL | Traits::OUTGOING);
@@ -87,7 +88,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let completed = f.final_ack.is_some()
         || f.c.segments > f.syn.count
         || f.c.fin.is_some()
-        // Where the SYN's Fast Open data was taken, the server talks before the handshake is over.
+        // If the SYN's Fast Open data was accepted, the server sends data before the handshake is over.
         || f.s.segments > f.syn_ack.count && !f.syn_ack_ack.after(f.c.isn.advance(1));
     if completed
         || f.syn_ack.count < LEAST
@@ -174,7 +175,7 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         f.client.socket()
     );
     d.cause = cause(
-        "The answer came later than the client's connect time-out: the server stood still or dropped earlier SYNs, or the path held them up.",
+        "The answer came later than the client's connect time-out: the server was stalled or dropped earlier SYNs, or the path held them up.",
         &["tcp_v4_send_reset"],
         &["TcpExtTCPTimeouts", "TcpOutRsts"],
         &[],
@@ -185,7 +186,7 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         false => "the RST has the shape of one without a socket, and the SYN-ACK came a second or more after the SYN",
     });
     d.or(
-        "The client wanted no more than the answer (a half-open scan).",
+        "The client wanted only the answer (a half-open scan).",
         "Such a scan sends its RST whenever the answer comes; other handshakes of this server were faster.",
     );
     d.next_steps = vec![
@@ -203,7 +204,7 @@ fn is_path_slow(around: &DetectContext<'_>, waited: Span) -> bool {
     around.round_trip().is_some_and(|usual| usual.0 * 3 > waited.0)
 }
 
-/// How bad it is that clients gave up. On a slow path, who asks like that may want no more than the answer.
+/// The severity if clients gave up. On a slow path, the client may have wanted only the answer.
 fn harm_of_giving_up(around: &DetectContext<'_>, waited: Span) -> Severity {
     let is_accident = (around.activity.given_up as usize) < SEVERAL;
     if is_path_slow(around, waited) || is_accident { Severity::Info } else { Severity::Critical }
@@ -235,7 +236,7 @@ fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
         false => "the RST has the shape of one without a socket, and it came long after the SYN-ACK had left",
     });
     d.or(
-        "The client wanted no more than the answer (a half-open scan).",
+        "The client wanted only the answer (a half-open scan).",
         "Such a scan sends its RST as soon as the answer comes.",
     );
     d.next_steps = vec![
@@ -245,7 +246,7 @@ fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Dra
     Some(d)
 }
 
-/// The server asks again and again, and the capture holds nothing of the client.
+/// The server repeats its SYN-ACK, and the capture holds nothing of the client.
 fn asked_in_vain(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
     let is_all = f.c.segments == 0 && f.s.segments == f.syn_ack.count && f.other_isns == 0;
@@ -272,7 +273,7 @@ fn asked_in_vain(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draf
     Some(d)
 }
 
-/// SYNs that were answered once or twice, and nothing came of it.
+/// SYNs that were answered once or twice, without anything after that.
 fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let lone = around.context.lone_answers.at(server)?;
     let mut d = Draft::about_listener(server, &SPEC, (lone.first, "SYN: answered, and no ACK came"));
@@ -287,7 +288,7 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         if lone.repeated == 0 { ", no other SYN" } else { "; the client repeated its SYN" }
     );
     d.cause = cause(
-        "The client wanted no more than the answer (a scan or a probe), has gone away, or its ACK was lost.",
+        "The client wanted only the answer (a scan or a probe), has gone away, or its ACK was lost.",
         &["reqsk_timer_handler"],
         &["TcpExtTCPTimeouts"],
         &["net.ipv4.tcp_synack_retries"],
@@ -298,12 +299,12 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// What the client did after the SYN-ACK.
+/// The client's behaviour after the SYN-ACK.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Client {
     /// It sent its SYN again.
     AskedAgain,
-    /// Nothing that is in the capture.
+    /// The capture holds nothing more of it.
     FellSilent,
 }
 

@@ -51,7 +51,7 @@ finding! {
     }
 }
 
-/// A single connection whose SYN was ignored may have met anything.
+/// A single connection whose SYN was ignored may have any cause.
 const SEVERAL: usize = 3;
 
 /// See [`SynDropAcceptQueue`].

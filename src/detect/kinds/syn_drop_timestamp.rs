@@ -22,7 +22,8 @@ finding! {
     /// The server has closed a connection of that address first, less than 60 s ago, and the client's last TSval was T.
     /// A SYN from the same address with a TSval more than one tick below T gets no answer at all. A SYN above T is
     /// answered at once; on RHEL 7 and 4.2 to 4.11 a SYN without timestamps is dropped too. Several hosts behind one
-    /// NAT address have clocks of their own, and recent kernels give every connection its own: then it hits at random.
+    /// NAT address have different clocks, and recent kernels give every connection its own offset: then SYNs are
+    /// dropped at random.
     /// ## In the kernel
     /// `tcp_tw_recycle=1` with timestamps keeps one record per peer (`tcp_remember_stamp`, `tcp_peer_is_proven`);
     /// `tcp_conn_request` drops the SYN: `PAWSPassive` and `ListenDrops`. Removed in Linux 4.12.
@@ -30,7 +31,7 @@ finding! {
     /// * A full queue: SYNs of all hosts suffer, whatever their timestamp.
     /// * Loss: hits SYNs without regard to timestamps.
     /// * Timestamps that go backwards and are answered: one offset per connection (Linux 4.10 and later); nothing is
-    ///   wrong. Every such answer speaks against this finding.
+    ///   wrong. Every such answer is evidence against this finding.
     /// * The same four-tuple in TIME_WAIT: answered by a bare ACK (`time-wait-collision`).
     /// ## Check next
     /// `sysctl net.ipv4.tcp_tw_recycle` on the server (a kernel without it cannot do this); `nstat -az
@@ -51,7 +52,7 @@ finding! {
     }
 }
 
-/// How near in time SYNs are ignored by one outage; and an interval in which a server that is up answers somebody.
+/// SYNs that one outage made fail are no further apart than this; a server that is up answers somebody within it.
 const LONG: Span = Span::secs(5);
 
 /// See [`SynDropTimestamp`].
@@ -153,7 +154,7 @@ fn show(f: &ConnectionFacts, dropped: &[&PawsSuspect]) -> Option<Draft> {
     Some(d)
 }
 
-/// Whether SYNs were answered between those that were ignored about then. If not, the server was down, or the path.
+/// Whether SYNs were answered between those that were ignored at that time. If not, the server or the path was down.
 fn others_fared_better(at: Timestamp, around: &DetectContext<'_>) -> bool {
     let near = around.activity.ignored.iter().filter(|i| i.behind && i.during.meets(at, at, LONG));
     let all = near.map(|i| i.during).reduce(|a, b| Interval { from: a.from.min(b.from), to: a.to.max(b.to) });

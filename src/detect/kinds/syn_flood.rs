@@ -14,19 +14,20 @@ use crate::model::{Kind, Sender, Severity};
 use crate::time::{Span, Timestamp};
 
 finding! {
-    /// Many handshakes of a listener are never completed by those who began them.
+    /// Many handshakes of a listener are begun and never completed.
     ///
     /// ## On the wire
-    /// SYN, SYN-ACK, and no final ACK, many times within seconds; the SYN-ACKs are repeated in vain. The SYNs are not
-    /// repeated, as a real client would.
+    /// SYN, SYN-ACK, and no final ACK, many times within seconds; the SYN-ACKs are repeated without an answer. The SYNs
+    /// are not repeated; a real client would repeat them.
     /// ## In the kernel
     /// Each holds a place in the SYN queue until its SYN-ACK retries run out (`reqsk_timer_handler`); when it is full,
     /// syncookies answer (`TCPReqQFullDoCookies`), or SYNs are dropped (`TCPReqQFullDrop`).
     /// ## Looks alike
     /// * A path that loses the SYN-ACKs: the clients repeat their SYNs.
     /// * A port scan: one handshake per port. A load balancer's check: a RST of the client at once.
-    /// * A capture filtered down to SYNs, or of one direction: it holds the end of no handshake. Then only a crowd that no
-    ///   clients make is taken for a flood: as many addresses as SYNs, with the same TTL and without the usual options.
+    /// * A capture filtered down to SYNs, or of one direction: it holds the end of no handshake. There, SYNs count as a
+    ///   flood only if no real clients send them like that: from as many addresses as SYNs, with the same TTL and
+    ///   without the usual options.
     /// ## Check next
     /// `ss -tn state syn-recv`, `nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop`; `sysctl net.ipv4.tcp_syncookies`.
     /// ## References
@@ -71,34 +72,35 @@ const FROM_FEW: usize = 100;
 /// The interval of time in which they must begin.
 const WINDOW: Span = Span::secs(10);
 
-/// A request kept for less may have been cut off by the end of the capture. Or its client reset it at once (a port
-/// scan, a load balancer's check): its SYN-ACK timer never ran out.
+/// A request that was held for less may have been cut off by the end of the capture. Or its client reset it at once (a
+/// port scan, a load balancer's check), so its SYN-ACK timer never ran out.
 const HELD: Span = Span::millis(900);
 
-/// Whether a request is one of a flood: nobody asked again for it, nobody took it back, it was held for a while.
+/// Whether a request may belong to a flood: its SYN was not repeated, its client did not reset it, and it was held for
+/// a while.
 fn fills_the_queue(h: &HalfOpenRequest, around: &DetectContext<'_>) -> bool {
-    // A filter for SYNs leaves every handshake without its end. Then only repeated SYN-ACKs say that there was none.
+    // A filter for SYNs leaves every handshake without its end. Then only repeated SYN-ACKs show that there was none.
     let never_completed = h.syn_acks >= 2 || !around.context.handshakes_only;
     h.syns <= h.syn_acks.min(1) && h.during.to - h.during.from >= HELD && never_completed
 }
 
-/// How the handshakes show that nobody completes them.
+/// How the handshakes show that their clients do not complete them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Shown {
-    /// The server held requests in vain.
+    /// The server held requests until they expired.
     HeldRequests,
-    /// The server asked again and again, and the capture holds nothing of the clients.
+    /// The server repeated its SYN-ACKs, and the capture holds nothing of the clients.
     RepeatedSynAcks,
-    /// The capture holds no answers, or no more than answers: the SYNs alone look forged.
+    /// The capture holds no answers, or nothing but answers: the SYNs alone look forged.
     ForgedSyns,
 }
 
-/// SYNs within [`WINDOW`] from which on their look counts.
+/// From this many SYNs within [`WINDOW`] on, their look counts.
 const LOOKED_AT: usize = 100;
-/// This many clients do not come within [`WINDOW`] with one connection each, however they look.
+/// Not this many clients open one connection each within [`WINDOW`], however their SYNs look.
 const TOO_MANY: usize = 1_000;
 
-/// A crowd of handshakes that were never completed, in order of time.
+/// A group of handshakes that were never completed, in order of time.
 struct HandshakeCrowd<'a> {
     all: Vec<&'a HalfOpenRequest>,
     sources: usize,
@@ -107,11 +109,11 @@ struct HandshakeCrowd<'a> {
     shown: Shown,
 }
 
-/// While a capture goes on a request is under way for so long.
+/// While a capture goes on, a request may still be completed for this long.
 const UNDER_WAY: Span = Span::millis(300);
 
-/// Requests that were answered once, and whose outcome is not known: all in a capture of handshakes only, and in one that
-/// goes on those that should be completed by now.
+/// Requests that were answered once, and whose outcome is not known: all of them in a capture of handshakes only. In a
+/// capture that goes on, those that should be completed by now.
 fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
     let context = around.context;
     let until = match (context.handshakes_only, context.state) {
@@ -124,7 +126,7 @@ fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
     once.filter(|h| !fills_the_queue(h, around)).collect()
 }
 
-/// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
+/// Whether nearly all SYNs have the same TTL, as if from one sender, and none of a kernel's options.
 fn look_alike(all: &[&HalfOpenRequest]) -> bool {
     let mut looks: Map<SynFingerprint, usize> = Map::default();
     for h in all {
@@ -148,12 +150,12 @@ impl<'a> HandshakeCrowd<'a> {
         HandshakeCrowd { sources: sources.len(), all, most, shown }
     }
 
-    /// The handshakes of a listener that nobody completed, if there are enough of them.
+    /// The incomplete handshakes of a listener, if there are enough of them.
     fn of(around: &DetectContext<'a>) -> Option<HandshakeCrowd<'a>> {
         let activity = around.activity;
         let half_open: Vec<_> = activity.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
         if half_open.len() >= HALF_OPEN {
-            // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
+            // Further SYNs of the flood may have met a full SYN queue; by themselves they prove nothing.
             let asked = half_open.iter().any(|h| h.syns > 0);
             let shown = if asked { Shown::HeldRequests } else { Shown::RepeatedSynAcks };
             let further = asked_once(around);
@@ -177,7 +179,7 @@ impl<'a> HandshakeCrowd<'a> {
 
     fn summary(&self, server: Host, extent: &FloodExtent) -> String {
         let &FloodExtent { all, from, to, is_exact, sources } = extent;
-        // Of a part of them the addresses are known.
+        // The addresses are known for a part of them.
         let some = if all > self.all.len() as u64 && is_exact { "at least " } else { "" };
         let sources = counted(sources, "source address", "source addresses");
         let least = if is_exact { "" } else { "At least " };
@@ -234,7 +236,7 @@ impl<'a> HandshakeCrowd<'a> {
     }
 }
 
-/// How large a flood is.
+/// The size of a flood.
 struct FloodExtent {
     /// Handshakes that were begun and not completed.
     all: u64,
@@ -242,12 +244,12 @@ struct FloodExtent {
     to: Timestamp,
     /// Whether there were no more.
     is_exact: bool,
-    /// The addresses that are known to have begun them. Of those that were seen at once some may be forgotten.
+    /// The addresses that are known to have begun them. Some of those that came at once may be forgotten.
     sources: u64,
 }
 
 impl FloodExtent {
-    /// That of the flood whose beginning, or all of it, `crowd` is.
+    /// The size of the flood whose beginning, or all of it, is `crowd`.
     fn of(server: Host, crowd: &HandshakeCrowd<'_>, around: &DetectContext<'_>) -> FloodExtent {
         let (Some(first), Some(last)) = (crowd.all.first(), crowd.all.last()) else {
             return FloodExtent {
@@ -260,8 +262,8 @@ impl FloodExtent {
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
-        // Some handshakes known earlier may have been forgotten, or not kept. The final count may differ from a count
-        // during the flood, but not that of forged SYNs: none of them is completed.
+        // Some handshakes that were known earlier may have been forgotten, or not kept. So the final count may differ
+        // from a count during the flood. Forged SYNs are never completed, so their count does not.
         let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
         let is_whole = uncounted.handshakes() == 0 && before.is_none();
         let counts = || !is_whole || around.context.handshakes_only || look_alike(&crowd.all);
@@ -282,8 +284,9 @@ impl FloodExtent {
             let to = every.map(|h| h.syn.time).max().unwrap_or(known.to).max(known.to);
             return FloodExtent { all: told.handshakes, to, ..known };
         }
-        // A second counts all handshakes begun in it, kept or not, except those forgotten under the memory limit. A
-        // flood that was known before went on in all seconds, and its first handshakes may not have been kept.
+        // The count of a second includes all handshakes begun in it, kept or not, except those forgotten under the
+        // memory limit. A flood that was known before went on in all seconds, and its first handshakes may not have
+        // been kept.
         let since = if before.is_some() { i64::MIN } else { from.seconds() };
         let seconds = || listener.seconds.iter().filter(|(at, _)| *at >= since);
         let mut all = 0;

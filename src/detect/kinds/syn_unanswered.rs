@@ -20,24 +20,24 @@ use crate::model::{Kind, LostPackets, Sender, Severity, Suspect, Vantage};
 use crate::time::{Span, Timestamp};
 
 finding! {
-    /// SYNs draw no answer, and nothing else in the capture says why.
+    /// SYNs draw no answer, and the capture does not show why.
     ///
     /// ## On the wire
     /// The same SYN at 0, 1, 3, 7 s (or, from Linux 6.5 on, five times a second apart, then 2, 4 ... s) without
     /// SYN-ACK, RST or ICMP error.
     /// ## In the kernel
-    /// Seen at the server: a netfilter DROP (no counter of TCP moves), or a full queue without another sign in the capture
-    /// (`ListenDrops`). It may also be reverse-path filtering (`IPReversePathFilter`), or no route back. Seen elsewhere: loss
-    /// on the way there or back, or the host is down.
+    /// Seen at the server: a netfilter DROP (no counter of TCP moves), or a full queue without another sign in the
+    /// capture (`ListenDrops`). It may also be reverse-path filtering (`IPReversePathFilter`), or no route back. Seen
+    /// elsewhere: loss on the way there or back, or the host is down.
     /// ## Looks alike
     /// * Only the client's direction was captured. A repeated SYN says that no answer reached the client in time. Whether an
     ///   answer was sent, and how the connection ended, is not in the capture.
     /// * A SYN that was refused: Windows sends it again after 0.5 s. No timer does that, so the RST is missing.
     /// * A round trip above one second: the answer comes, late.
-    /// * Only SYNs that reuse a four-tuple are ignored, or that carry something others lack (ECN, an option, an MSS): a
+    /// * Only SYNs that reuse a four-tuple are ignored, or that have a feature others lack (ECN, an option, an MSS): a
     ///   device that keeps the older connection, or a filter. The finding names it.
-    /// * SYNs that were sent once and not repeated: a scan, a health check, a client that tries several addresses. They are told
-    ///   together, without alarm.
+    /// * SYNs that were sent once and not repeated: a scan, a health check, a client that tries several addresses. They
+    ///   are reported together, as `info`.
     /// * All ports of a host are silent at once: its connection tracking table is full, or it is frozen.
     /// ## Check next
     /// A capture at the server: does the SYN arrive? Then `nstat -az TcpExtListenOverflows TcpExtListenDrops
@@ -59,14 +59,14 @@ finding! {
     }
 }
 
-/// Ports that are named one by one.
+/// How many ports are named one by one.
 const NAMED_PORTS: usize = 4;
 
 /// See [`SynUnanswered`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, mut d) = ignored_syn::begin(f, &SPEC, IgnoredSynCause::Unknown, around)?;
     let at_server = around.view.vantage == Vantage::Server;
-    // Away from the server, SYNs with data may be what a box on the way does not let pass.
+    // Away from the server, a box on the way may drop SYNs with data.
     if fast_open::is_swallowed(f) && !at_server {
         return None;
     }
@@ -130,7 +130,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// What speaks for a full queue, or against it.
+/// Evidence for or against a full queue.
 fn others_waited(at: Timestamp, around: &DetectContext<'_>) -> &'static str {
     match around.activity.unserved_at(at) {
         0 => "No other connection of this listener hung or was half open.",
@@ -140,7 +140,8 @@ fn others_waited(at: Timestamp, around: &DetectContext<'_>) -> &'static str {
     }
 }
 
-/// SYNs that were neither answered nor repeated: told of the listener, or of the client that sent one to each of several.
+/// SYNs that were neither answered nor repeated: reported for the listener, or for the client that sent one to each of
+/// several.
 fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let lone = around.context.lone_syns.at(server)?;
     let syns = lone.syns as u64;
@@ -193,7 +194,7 @@ fn is_ignored_in_turn(around: &DetectContext<'_>) -> bool {
     *activity.ignored_in_turn.get_or_init(|| common_features::alternates(&activity.ignored_syns, listener))
 }
 
-/// Some connections are ignored however often they ask, others are answered at once.
+/// Some connections are ignored however often their SYN is repeated, others are answered at once.
 fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
     d.cause = cause(
         "Several hosts stand behind this address (a load balancer), and one of them does not answer; or a device on the path drops \
@@ -215,10 +216,10 @@ fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
     );
 }
 
-/// So soon after a restart clients find out that their connections are gone.
+/// After a restart, clients find out within this time that their connections are gone.
 const AFTERWARDS: Span = Span::secs(120);
 
-/// What else was heard of the server's host while it ignored the SYNs.
+/// Other signs of the server's host while it ignored the SYNs.
 fn weigh_signs_of_life(d: &mut Draft, f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) {
     if around.context.answers_of(f.server.address) != ServerAnswers::Captured || during.to == during.from {
         return;
@@ -269,7 +270,7 @@ fn is_hairpin(f: &ConnectionFacts) -> bool {
     f.client.address == f.server.address && !f.server.address.ip().is_loopback()
 }
 
-/// What else came from a host that ignored SYNs to several of its ports.
+/// Other signs of a host that ignored SYNs to several of its ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meanwhile {
     /// It went on with established connections.
@@ -278,7 +279,7 @@ enum Meanwhile {
     FellSilent,
 }
 
-/// Several ports of the host ignored SYNs at once: the cause lies before the listeners.
+/// Several ports of the host ignored SYNs at once: the cause lies in front of the listeners.
 fn blame_host(d: &mut Draft, outage: &Outage, meanwhile: Meanwhile) {
     let ports: Vec<String> = outage.ports.iter().take(NAMED_PORTS).map(u16::to_string).collect();
     let more = outage.ports.len() - ports.len();

@@ -16,16 +16,16 @@ finding! {
     ///
     /// ## On the wire
     /// To a client without timestamps the SYN-ACK carries the MSS option alone, although the SYN offered SACK and
-    /// window scale. Such a SYN-ACK is never repeated. To a client with timestamps all options stand; the cookie hides
-    /// in the low bits of the SYN-ACK's TSval. So the TSval lags the clock of the server's next segments by up to 63
-    /// ticks; read where that ticks in milliseconds (Linux 4.13 and later).
+    /// window scale. Such a SYN-ACK is never repeated. To a client with timestamps the SYN-ACK carries all options; the
+    /// cookie hides in the low bits of its TSval. So the TSval lags the clock of the server's next segments by up to 63
+    /// ticks. The lag is read where that clock ticks in milliseconds (Linux 4.13 and later).
     /// ## In the kernel
     /// The SYN queue is full and `tcp_syncookies` is 1, or it is 2: `tcp_conn_request`, `cookie_init_timestamp`;
     /// `TCPReqQFullDoCookies`, `SyncookiesSent`, `SyncookiesRecv`.
     /// ## Looks alike
     /// * A server or middlebox that never offers SACK and window scale: excluded where such a SYN-ACK is repeated.
     /// * A SYN proxy in front of the server.
-    /// * A SYN-ACK that was held up on its way to the capture: it lags by no more than it came after its SYN.
+    /// * A SYN-ACK that was delayed on its way to the capture: its lag is no longer than the time since its SYN.
     /// ## Check next
     /// `nstat -az 'TcpExtSyncookies*' TcpExtTCPReqQFullDoCookies`; `sysctl net.ipv4.tcp_syncookies`; a flood, or a listen
     /// backlog that is too small?
@@ -53,25 +53,26 @@ finding! {
     }
 }
 
-/// Stripped SYN-ACKs from which on it is a pattern where the listener never gave full ones.
+/// From this many stripped SYN-ACKs on, it is a pattern if the listener never sent full ones.
 const LEAST: usize = 4;
-/// SYN-ACKs that lag the server's clock, by more than they can have been held up, from which on it is a pattern.
+/// From this many SYN-ACKs on that lag the server's clock by more than delays explain, it is a pattern.
 const LAGGING: u64 = 3;
-/// One in this many of those that lag may seem to lead, or lag further than a cookie can.
+/// One in this many of the lagging SYN-ACKs may seem to lead, or lag further than a cookie can.
 const ODD: u64 = 8;
 
 /// The stripped SYN-ACKs of a listener, if they show cookies.
 fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {
     let activity = around.activity;
     let switched = changed_its_offer(around);
-    // Where the order was changed, a SYN-ACK that the server's timer repeated may seem to answer a SYN.
+    // If the order was changed, a SYN-ACK that the server's timer repeated may seem to answer a SYN.
     let surely_not_kept = activity.stripped_and_kept == 0 && !around.context.shuffled;
     let is_pattern = switched || (activity.stripped.len() >= LEAST && surely_not_kept);
     if is_pattern { &activity.stripped } else { &[] }
 }
 
-/// Whether one host gave both full and stripped SYN-ACKs. Behind a load balancer one of several may offer no options at all: their
-/// TTLs tell them apart. One stripped SYN-ACK alone may be that of another host as far away.
+/// Whether one host sent both full and stripped SYN-ACKs. Behind a load balancer one of several hosts may offer no
+/// options at all: their TTLs distinguish them. A single stripped SYN-ACK may come from another host at the same
+/// distance.
 fn changed_its_offer(around: &DetectContext<'_>) -> bool {
     let ttls = around.listener.accepted.as_deref().map_or(&[][..], |accepted| accepted.answer_ttl.all());
     around.listener.full_offers > 0 && ttls.len() == 1 && around.activity.stripped.len() > 1

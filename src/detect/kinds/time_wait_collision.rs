@@ -11,7 +11,7 @@ use crate::model::{Cause, Kind, Severity};
 use crate::time::Span;
 
 finding! {
-    /// A SYN is answered by a bare ACK: the four-tuple still lives at the server.
+    /// A SYN is answered by a bare ACK: the server still has a socket for the four-tuple.
     ///
     /// ## On the wire
     /// SYN, then an ACK without SYN whose numbers belong to the older connection; the client answers with a RST of that
@@ -40,9 +40,9 @@ finding! {
     }
 }
 
-/// How long Linux stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`), and a little for a timer that comes late.
+/// How long Linux stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`), with a margin for a late timer.
 const TIME_WAIT: Span = Span::secs(62);
-/// A client that means to repeat its SYN after its RST has done so by then.
+/// A client that repeats its SYN after its RST has done so by then.
 const TRIES_AGAIN: Span = Span::secs(3);
 /// Bytes that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
 const OWN_BYTES: i32 = 1 << 20;
@@ -51,13 +51,13 @@ const OWN_BYTES: i32 = 1 << 20;
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let answer = f.ack_to_syn.as_deref()?;
     let syn = f.syn.first()?;
-    // An ACK of the SYN itself is another oddity (a four-way handshake).
+    // An ACK of the SYN itself is something else (a four-way handshake).
     if answer.ack == f.c.isn.advance(1) || answer.at < syn.at {
         return None;
     }
     let reset = f.c.reset.as_deref().filter(|r| r.seq == answer.ack);
     let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);
-    // An acknowledgment of this connection's own bytes that overtook its SYN-ACK in the capture.
+    // An acknowledgment of this connection's own bytes that came before its SYN-ACK in the capture.
     let ahead = answer.ack.distance(f.c.isn.advance(1));
     let is_of_older = f.syn_ack.count == 0
         && old.is_some_and(|p| p.client_next == answer.ack && p.server_next == answer.seq);
@@ -129,7 +129,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// The ACK drew nothing, again and again.
+/// The ACK drew no answer, again and again.
 fn say_that_no_reset_followed(d: &mut Draft, f: &ConnectionFacts, answer: &AckToSyn) {
     d.measure("ack_unanswered", true);
     d.summary = format!("{} The client did not react to {} such ACKs.", d.summary, answer.count);
@@ -168,8 +168,8 @@ impl OlderConnection {
     }
 }
 
-/// Whether what answers has stood for longer than TIME_WAIT lasts: since the older connection was last heard of, or, for
-/// SYNs without timestamps, while they came. (A SYN with an old timestamp makes TIME_WAIT begin anew.)
+/// Whether the older socket has existed for longer than TIME_WAIT lasts: since the older connection was last heard, or,
+/// for SYNs without timestamps, while they came. (A SYN with an old timestamp restarts TIME_WAIT.)
 fn outlasts_time_wait(f: &ConnectionFacts) -> bool {
     let answered = f.ack_to_syn.as_ref().map_or(f.first.time, |answer| answer.at.time);
     let since_last = f.previous.as_ref().map_or(Span::ZERO, |p| answered - p.last.time);
@@ -178,7 +178,7 @@ fn outlasts_time_wait(f: &ConnectionFacts) -> bool {
     since_last.max(while_asked) > TIME_WAIT
 }
 
-/// What tells more about the older connection, and what avoids the next collision.
+/// Next steps: what shows more about the older connection, and what avoids the next collision.
 fn next_steps(f: &ConnectionFacts, older: OlderConnection) -> Vec<String> {
     let (client, server) = (f.client.socket(), f.server.socket());
     if older == OlderConnection::Open {

@@ -15,14 +15,15 @@ finding! {
     /// Connections to one listener are closed so fast that ports or buckets run out while their sockets are in TIME_WAIT.
     ///
     /// ## On the wire
-    /// One client address sends the first FIN on its connections to one listener. The rate would use up its ports
-    /// within the 60 s that TIME_WAIT lasts: more than 370 a second. Or the server closes first, more than 1,000 times
-    /// a second. When a client's ports have run out nothing at all is sent: connect() fails with EADDRNOTAVAIL.
+    /// One client address sends the first FIN on its connections to one listener. At that rate its ports run out within
+    /// the 60 s that TIME_WAIT lasts: more than 370 a second. Or the server closes first, more than 1,000 times a
+    /// second. When a client's ports have run out it sends nothing at all: connect() fails with EADDRNOTAVAIL.
     /// ## In the kernel
-    /// Who closes first holds TIME_WAIT for 60 s (`tcp_time_wait`, `TCP_TIMEWAIT_LEN`, not tunable). A client has
-    /// 28,232 ports per destination by default (`__inet_hash_connect`), 470 connections a second; another destination
-    /// has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets`: half of the table of
-    /// connections, so 65,536 where that has 131,072 places. Beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
+    /// The side that closes first holds TIME_WAIT for 60 s (`tcp_time_wait`, `TCP_TIMEWAIT_LEN`, not tunable). A client
+    /// has 28,232 ports per destination by default (`__inet_hash_connect`), 470 connections a second; another
+    /// destination has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets`: half of the
+    /// table of connections, so 65,536 where that has 131,072 places. Beyond that number, sockets skip TIME_WAIT
+    /// (`TCPTimeWaitOverflow`).
     /// ## Looks alike
     /// * A busy server, also one that closes first: its many clients have ports of their own. No finding.
     /// * A smaller port range runs out sooner. It shows when each port of a range was used once, in no order, and no other
@@ -60,23 +61,23 @@ const NEARLY_ALL_PORTS: u64 = 22_500;
 /// `tcp_max_tw_buckets` of a machine with some GB of memory (`inet_hashinfo2_init`, `tcp_init`: half of 131,072 places).
 const BUCKETS: u64 = 65_536;
 
-/// This multiple of the median share is due to one client, not to chance.
+/// A client with this multiple of the median share is no chance.
 const OUTSTANDING: u64 = 4;
 
-/// Sockets in TIME_WAIT at once.
+/// The number of sockets in TIME_WAIT at once.
 #[derive(Clone, Copy)]
 struct TimeWaitPeak {
-    /// As many as were seen to be closed within [`TIME_WAIT`].
+    /// Connections that were seen to be closed within [`TIME_WAIT`].
     seen: u64,
-    /// As many as there will be if it goes on like that; the same where it was seen for long enough.
+    /// The number if the rate continues; the same if the rate was seen for long enough.
     ahead: u64,
 }
 
 impl TimeWaitPeak {
-    /// From the closes of each second.
+    /// Computed from the closes of each second.
     fn of(around: &DetectContext<'_>, role: Role) -> Option<TimeWaitPeak> {
         let (mut window, mut sum, mut most) = (VecDeque::new(), 0, 0);
-        // Of a step that is longer than TIME_WAIT one part at least had its share, or more.
+        // If a step is longer than TIME_WAIT, at least one part of it had its average share.
         let step = around.listener.seconds.step();
         let (step, parts) = (step.min(TIME_WAIT), (step as u64).div_ceil(TIME_WAIT as u64));
         for (second, s) in around.listener.seconds.iter() {
@@ -98,7 +99,7 @@ impl TimeWaitPeak {
         Some(TimeWaitPeak { seen: most, ahead: ahead as u64 })
     }
 
-    /// The same of the `part`th of `whole` connections.
+    /// The same for the `part`th of `whole` connections.
     fn share(self, part: u64, whole: u64) -> TimeWaitPeak {
         let of = |n: u64| (u128::from(n) * u128::from(part) / u128::from(whole.max(1))) as u64;
         TimeWaitPeak { seen: of(self.seen), ahead: of(self.ahead) }
@@ -201,7 +202,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(used) = around.listener.ports.cycled_ranges().find(|used| is_at_limit(used, around)) {
         return range_at_limit(server, &used, around);
     }
-    // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
+    // Each client has ports of its own. A busy client counts: its share stands out from the equal shares of many
+    // clients.
     let mut closers = around.listener.closers;
     closers.sort_unstable();
     let (ordinary, busiest) = (closers[closers.len() / 2], closers[closers.len() - 1]);

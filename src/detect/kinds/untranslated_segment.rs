@@ -18,11 +18,12 @@ finding! {
     /// A NAT did not translate a segment: it arrives under an address that the receiver does not know, and draws a RST.
     ///
     /// ## On the wire
-    /// A segment without SYN comes from an address with which the receiver has no connection. Its sequence and acknowledgment
-    /// numbers are those of a connection that the receiver has with another address. The receiver answers by a bare RST. If that
-    /// RST reaches the sender, its socket is gone, and the next segment of the real connection is reset too. A SYN-ACK may come
-    /// like this, too: then the client repeats its SYN to the address that never answers.
-    /// Captured behind the NAT there is one connection only: a bare RST of the peer, which then goes on as if nothing had happened.
+    /// A segment without SYN comes from an address with which the receiver has no connection. Its sequence and
+    /// acknowledgment numbers are those of a connection that the receiver has with another address. The receiver
+    /// answers by a bare RST. If that RST reaches the sender, its socket is gone, and the next segment of the real
+    /// connection is reset too. A SYN-ACK may also come like this: then the client repeats its SYN to the address that
+    /// never answers. In a capture behind the NAT there is only one connection, with a bare RST of the peer, which then
+    /// goes on with it.
     /// ## In the kernel
     /// Connection tracking took the segment for invalid (outside of the window that it knows: `nf_conntrack_tcp_packet`), or had
     /// lost its entry. NAT leaves such a segment as it is (`nf_nat_inet_fn`), and it is forwarded all the same. A SYN-ACK escapes
@@ -39,7 +40,7 @@ finding! {
     /// `net/netfilter/nf_conntrack_proto_tcp.c`, `net/netfilter/nf_nat_core.c`; RFC 5382 section 4
     pub struct UntranslatedSegment {
         kind: Kind::UntranslatedSegment,
-        plain_words: "A gateway forgot to rewrite the address of a packet, and the receiver took it for a stranger's.",
+        plain_words: "A gateway did not rewrite the address of a packet, so its receiver knew no such connection.",
         at_fault: "the host or gateway that translates addresses between the two (NAT, kube-proxy)",
         wants: Wants::full(|f, _| {
             f.c.resets + f.s.resets > 0 || f.c.sacks() > 0 || f.s.sacks() > 0
@@ -59,7 +60,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         return Some(write(f, (f.client, f.server), (receiver, stray), severity));
     }
     if let Some((home, receiver, stray)) = around.connection_of_stray(f) {
-        // Open: the receiver waits for what its peer has sent, or has given up.
+        // Open: the receiver waits for its peer's segments, or has given up.
         let is_lost = stray.reset.is_some() && home.last <= stray.first;
         let severity = if is_lost { Severity::Critical } else { Severity::Info };
         return Some(write(f, (home.client, home.server), (receiver, &stray), severity));
@@ -67,13 +68,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(other) = around.answered_elsewhere(f) {
         return Some(write_other_name(f, other));
     }
-    // Where the capture holds it under its other address, too, it is told of there.
+    // If the capture holds it under its other address, too, it is reported there.
     if asks_again_after_reset(f) && !around.is_other_name(f) {
         return Some(write_handshake(f));
     }
     f.c.reset.as_ref()?;
     match flow_failure(f, around)? {
-        // Where the first answer to a request meets no socket: `injected-reset`.
+        // If the first answer to a request finds no socket, it is `injected-reset`.
         FlowFailure::ResetUnderOtherName { role, reset } if !is_reset_at_answer(f, role, reset) => {
             Some(write_inner(f, role, reset))
         }
@@ -93,7 +94,7 @@ fn asks_again_after_reset(f: &ConnectionFacts) -> bool {
     refused && f.final_ack.is_none() && f.syn.count > 1
 }
 
-/// Captured at the server: the SYN-ACK reaches the client under an address that it did not ask.
+/// Captured at the server: the SYN-ACK reaches the client under an address to which it sent no SYN.
 fn write_handshake(f: &ConnectionFacts) -> Draft {
     let (client, server) = (f.client.socket(), f.server.socket());
     let first = f.syn_ack.first().map_or(f.first, |sent| sent.at);
@@ -114,7 +115,7 @@ fn write_handshake(f: &ConnectionFacts) -> Draft {
     d.probable("the SYN-ACK acknowledges the SYN, yet the client refused it and asked again");
     d.or(
         "A box at the client sends the RST in its name.",
-        "It would have to pass the SYNs, and stop nothing but the answers.",
+        "It would have to let the SYNs pass and reject only the answers.",
     );
     d.next_steps = next_steps(
         StrayKind::SynAck,
@@ -161,7 +162,7 @@ fn write_other_name(f: &ConnectionFacts, other: &TranslatedServer) -> Draft {
     d.probable("the same SYN (port, sequence number) is in the capture under both addresses, and the client refused the answer");
     d.or(
         "A box at the client sends the RST in its name.",
-        "It would have to pass the SYNs, and stop nothing but the answers.",
+        "It would have to let the SYNs pass and reject only the answers.",
     );
     d.next_steps =
         next_steps(StrayKind::SynAck, &from.ip().to_string(), f.client.address.ip(), &due.ip().to_string());
@@ -172,7 +173,7 @@ fn write_other_name(f: &ConnectionFacts, other: &TranslatedServer) -> Draft {
     d
 }
 
-/// The cause where a SYN-ACK passes by the NAT.
+/// The cause if a SYN-ACK bypasses the NAT.
 fn of_direct_answer() -> Cause {
     cause(
         "The server answers its client directly and not by way of the NAT, so nothing translates its address back.",
@@ -182,10 +183,10 @@ fn of_direct_answer() -> Cause {
     )
 }
 
-/// A connection on which the sender says nothing more within this has died of it.
+/// If the sender sends nothing more within this, the connection has died of it.
 const GOES_ON: Span = Span::secs(1);
 
-/// Whether the connection failed, or the sender said nothing more on it.
+/// Whether the connection failed, or the sender sent nothing more on it.
 fn is_lost(f: &ConnectionFacts, receiver: Role, stray: &Stray, around: &DetectContext<'_>) -> bool {
     let until = around.observed_until(f.last.time).min(f.watched.max(f.last.time));
     let sender = f.side(receiver.peer());
@@ -319,7 +320,7 @@ fn write_inner(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
     d
 }
 
-/// `from` is where the segment came from, `to` who got it, `due` where it should have come from.
+/// `from` is the segment's source, `to` its receiver, `due` the source that it should have.
 fn next_steps(kind: StrayKind, from: &str, to: IpAddr, due: &str) -> Vec<String> {
     if kind == StrayKind::SynAck {
         return vec![

@@ -16,8 +16,8 @@ finding! {
     /// An ACK with window 0; then window probes of the sender at growing intervals, each answered at once with window 0. When the
     /// application reads again a window update follows, and data flows.
     /// ## In the kernel
-    /// The receive buffer is full (`tcp_select_window`, `tcp_rmem`). The sender probes as long as it is answered
-    /// (`tcp_send_probe0`); an application that waits for ever keeps it waiting for ever.
+    /// The receive buffer is full (`tcp_select_window`, `tcp_rmem`). The sender probes as long as it gets answers
+    /// (`tcp_send_probe0`), so an application that never reads keeps it waiting for ever.
     /// ## Looks alike
     /// * Flow control at work: the window opens again within seconds.
     /// * A SYN proxy whose SYN-ACK has window 0 and that opens it after the handshake.
@@ -38,7 +38,7 @@ finding! {
     }
 }
 
-/// From this time on somebody waits in vain, if the window opens again.
+/// From this time on users notice the wait, if the window opens again.
 const LONG: Span = Span::secs(30);
 
 /// See [`ZeroWindowStall`].

@@ -35,7 +35,7 @@ fn a_kind_is_listed_by_its_variant_alone() {
     assert_eq!("exercise".parse(), Ok(Kind::Exercise));
     assert_eq!(serde_json::to_value(Kind::Exercise).unwrap(), "exercise");
     assert!(
-        registry::markdown(registry::all()).contains("| [`exercise`](#exercise) | A client says exactly")
+        registry::markdown(registry::all()).contains("| [`exercise`](#exercise) | A client sends exactly")
     );
     assert!(schema::schema().to_value().to_string().contains("\"exercise\""));
 }
@@ -49,7 +49,7 @@ fn a_kind_is_rendered_and_compared() {
     for page in
         [written(|out| markdown::write(&report, options, out)), written(|out| html::write(&report, out))]
     {
-        assert!(page.contains("A client said something in vain."), "{page}");
+        assert!(page.contains("A client sent something and got no answer."), "{page}");
     }
     let diff = Diff::of(&said(4_241).report, &report, Severity::Info);
     let shown = written(|out| diff::write_text(&diff, Look::default(), out));

@@ -52,14 +52,14 @@ pub fn corroborate(drafts: &mut Vec<FoundDraft>, facts: &HostFacts) -> HostState
     let here: Vec<usize> = (0..drafts.len()).filter(|&n| is_here(&drafts[n].0, facts)).collect();
     if here.is_empty() && !drafts.is_empty() {
         told.warnings.push(format!(
-            "the snapshots are of {}; no finding is about an address of that host, so its counters decide nothing",
+            "the snapshots are of {}; no finding is about an address of that host, so its counters prove nothing",
             facts.name()
         ));
     }
     let within: BTreeSet<usize> = here.iter().copied().filter(|&n| is_between(&drafts[n].0, facts)).collect();
     if let (Some((from, to)), outside @ 1..) = (facts.between(), here.len() - within.len()) {
         told.warnings.push(format!(
-            "{} not between the snapshots ({from} to {to}): counters decide nothing there",
+            "{} not between the snapshots ({from} to {to}): the counters say nothing about them",
             if outside == 1 { "1 finding is".to_owned() } else { format!("{outside} findings are") },
         ));
     }

@@ -1,9 +1,9 @@
-//! A connection that goes as it should and is short: one SYN, one SYN-ACK, the final ACK, and then segments in order.
-//! Each follows on the one before from its end, and acknowledges only bytes that the capture holds.
+//! A short connection without anything unusual: one SYN, one SYN-ACK, the final ACK, and then segments in order. Each
+//! begins where the one before ended, and acknowledges only bytes that the capture holds.
 //!
-//! It is no second state machine: it knows which segments leave no question open, and keeps them as a list. Anything
-//! else (a RST, a repetition, a gap, a copy) is for a full record, to which the list is played
-//! ([`CleanFlow::replay_flow`]). Of what stayed in this form to its end [`CleanFlow::course`] says what there is to say.
+//! It is no second state machine: it recognises segments that are as expected, and keeps them as a list. Anything else
+//! (a RST, a repetition, a gap, a copy) needs a full record, to which the list is replayed
+//! ([`CleanFlow::replay_flow`]). [`CleanFlow::course`] summarises connections that stayed in this form to their end.
 
 use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::half_open::HalfOpen;
@@ -14,9 +14,9 @@ use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-/// Segments after the SYN-ACK that fit.
+/// How many segments after the SYN-ACK fit.
 const MOST: usize = 16;
-/// This many fit without an allocation: very many connections are completed and then wait.
+/// This many fit without an allocation: very many connections are completed and then idle.
 const FEW: usize = 2;
 /// The others.
 type MoreSegments = Box<[CleanSegment; MOST - FEW]>;
@@ -56,7 +56,7 @@ impl CleanSegment {
         u32::from(self.payload).wrapping_add(u32::from(self.has_fin()))
     }
 
-    /// What a header of a SYN would have, and this segment has as well.
+    /// Header properties that a SYN would have and this segment shares.
     fn header(&self, seq: Seq) -> Header {
         let CleanSegment { window, traits, flags, options, ttl, tos, .. } = *self;
         Header { seq, window, mss: 0, traits, flags, options, window_scale: 0, ttl, tos }
@@ -78,7 +78,7 @@ impl CleanSegment {
 struct EndState {
     /// SND.NXT.
     next: Seq,
-    /// The highest acknowledgment of it.
+    /// The highest acknowledgment of its bytes.
     acked: Seq,
     /// The last acknowledgment number it sent.
     told: Seq,
@@ -102,7 +102,7 @@ pub struct CleanFlow {
     more: Option<MoreSegments>,
 }
 
-/// Room for segments that connections gave back, for the next ones: it is most likely still in a cache.
+/// Memory of segments that connections gave back, for the next ones: it is most likely still in a cache.
 #[derive(Default, Debug)]
 pub struct FreeList(Vec<MoreSegments>);
 
@@ -110,7 +110,7 @@ impl FreeList {
     /// The most that are kept.
     const MOST: usize = 256;
 
-    /// Keeps the room of a connection that has ended.
+    /// Keeps the memory of a connection that has ended.
     #[inline]
     pub fn recycle(&mut self, clean: CleanFlow) {
         if let Some(more) = clean.more
@@ -121,7 +121,7 @@ impl FreeList {
     }
 }
 
-/// What a [`CleanFlow`] that came to its end shows.
+/// A summary of a [`CleanFlow`] that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct CleanFlowSummary {
     /// The final ACK.
@@ -132,7 +132,7 @@ pub struct CleanFlowSummary {
     pub brought_payload: bool,
     /// The server's first segment after that.
     pub progress: Timestamp,
-    /// Whether that brought payload or FIN, and acknowledged nothing of what the client may have sent.
+    /// Whether that brought payload or FIN, and acknowledged no byte that the client may have sent.
     pub progress_spoke: bool,
     /// The client's first payload or FIN.
     pub client_spoke: Timestamp,
@@ -162,7 +162,7 @@ pub enum ServerFin {
 }
 
 impl CleanFlow {
-    /// Begins with the final ACK of a handshake that had nothing out of the ordinary.
+    /// Begins with the final ACK of a handshake without anything unusual.
     #[inline]
     pub fn begin(
         handshake: &HalfOpen,
@@ -184,7 +184,7 @@ impl CleanFlow {
             last: handshake.last().time,
             packets: 0,
             ends: BothEnds {
-                // No acknowledgment number that the server could have sent.
+                // `told` is not a possible acknowledgment number.
                 client: EndState {
                     next: client,
                     acked: client,
@@ -202,7 +202,7 @@ impl CleanFlow {
         clean.try_append(from, s, spare).then_some(clean)
     }
 
-    /// Appends a segment that goes on as it should; `false` if it does not, or there is no room.
+    /// Appends the next segment in order; `false` if it is not that, or there is no room.
     #[inline]
     pub fn try_append(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
         let role = if self.handshake.is_client(from) { Role::Client } else { Role::Server };
@@ -215,7 +215,7 @@ impl CleanFlow {
             || s.traits.any(Traits::ICMP_ERROR | Traits::CHECKSUM_BAD)
             || s.seq != own.next
             || s.ack.0.wrapping_sub(peer.acked.0) > peer.next.0.wrapping_sub(peer.acked.0)
-            // Nothing new: it may be a copy, or a duplicate acknowledgment.
+            // It brings nothing new: it may be a copy, or a duplicate acknowledgment.
             || (s.payload == 0 && !fin && s.ack == own.told)
             || (own.fin && (s.payload > 0 || fin))
             || s.payload > 0xffff
@@ -287,7 +287,7 @@ impl CleanFlow {
         self.ends.client.fin_acked && self.ends.server.fin_acked
     }
 
-    /// Bytes that it takes beyond its own.
+    /// Memory that it has allocated, bytes.
     #[inline]
     pub(in crate::flow) fn more_bytes(&self) -> usize {
         self.more.as_deref().map_or(0, size_of_val)
@@ -299,7 +299,7 @@ impl CleanFlow {
         self.last
     }
 
-    /// Plays everything to a connection; `key` is its key.
+    /// Replays all segments to a connection; `key` is its key.
     pub fn replay_flow(&self, key: &FlowKey) -> Connection {
         let mut connection = self.handshake.replay_handshake(key);
         let (mut client_next, mut server_next) =
@@ -371,7 +371,7 @@ impl CleanFlow {
         ])
     }
 
-    /// What the next incarnation of the four-tuple should know of this one.
+    /// The facts that the next incarnation of the four-tuple needs of this one.
     pub fn as_previous(&self) -> PreviousIncarnation {
         let stamped =
             self.segments().rfind(|sent| !sent.by_server && sent.options.has(TcpOptions::TIMESTAMPS));

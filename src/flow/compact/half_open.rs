@@ -1,8 +1,8 @@
-//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 bytes and its key: a
-//! flood leaves millions of them, a scan as many.
+//! A connection that has only SYNs and SYN-ACKs, or SYNs and a RST, in 96 bytes and its key: a flood leaves millions of
+//! them, and so does a scan.
 //!
-//! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::replay_handshake`] replays them to a
-//! [`Connection`]. A segment that does not fit in short form is for a full record.
+//! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::replay_handshake`] replays them
+//! to a [`Connection`]. A segment that does not fit into the short form needs a full record.
 
 use crate::decode::segment::{Flags, PacketId, Segment, TcpOptions, Traits};
 use crate::flow::compact::header::{Header, VaryingFields};
@@ -12,13 +12,13 @@ use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-/// Segments that fit: a SYN and all its repetitions (`tcp_syn_retries`), or a SYN, its SYN-ACK and the repetitions of that
-/// (`tcp_synack_retries`), as Linux has them unless told otherwise.
+/// How many segments fit: a SYN and all its repetitions (`tcp_syn_retries`), or a SYN, its SYN-ACK and the repetitions
+/// of that (`tcp_synack_retries`), by Linux's defaults.
 const MOST: usize = 8;
 /// The control bits that make a SYN or SYN-ACK.
 const CONTROL: Flags = Flags::SYN.with(Flags::ACK).with(Flags::RST).with(Flags::FIN);
 
-/// Packet and time as distances from the first segment, and what the header does not have.
+/// Packet and time as distances from the first segment, and the fields that are not in the header.
 #[derive(Clone, Copy, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct SynSegment {
@@ -28,11 +28,11 @@ struct SynSegment {
     tsval: u32,
     tsecr: u32,
     ip_id: u16,
-    /// The 15 bits of the nanoseconds above those, and on top whether it is the server's.
+    /// The 15 bits of the nanoseconds above those, and in the top bit whether the server sent it.
     after_high: u16,
 }
 
-/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused. Which four-tuple, its owner knows.
+/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST that refused them. The owner knows the four-tuple.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HalfOpen {
@@ -50,12 +50,12 @@ pub struct HalfOpen {
     neighbours: [u16; 2],
     /// The second segment, if there is one.
     second: SynSegment,
-    /// Those after it; never longer than it must be, for a server under a flood repeats little.
+    /// Those after it. The list is never longer than needed: a server under a flood repeats little.
     more: Box<[SynSegment]>,
 }
 
 impl HalfOpen {
-    /// Begins with `s`, if that is a SYN and nothing else: no payload, nothing acknowledged or echoed.
+    /// Begins with `s`, if that is a plain SYN: no payload, nothing acknowledged or echoed.
     #[inline]
     pub fn begin(from: Direction, s: &Segment) -> Option<HalfOpen> {
         if s.flags & CONTROL != Flags::SYN
@@ -135,11 +135,11 @@ impl HalfOpen {
         true
     }
 
-    /// Whether `s`, a repetition, may be a copy of a packet captured before: for [`Connection`] to judge.
+    /// Whether the repetition `s` may be a copy of a packet captured before: then [`Connection`] decides.
     fn may_be_a_copy(&self, from: Direction, s: &Segment) -> bool {
         let answer = from != self.client_is;
         let within = copies_come_within(s);
-        // With a timestamp at any distance: a segment that is sent again has a later timestamp.
+        // With a timestamp this holds at any distance: a retransmission has a later timestamp.
         let stamped = s.options.has(TcpOptions::TIMESTAMPS) && s.tsval != 0;
         let near = |at: Timestamp| stamped || s.time - at <= within;
         let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
@@ -190,7 +190,7 @@ impl HalfOpen {
         u32::from(self.count).saturating_sub(self.answers())
     }
 
-    /// Whether a RST that acknowledges the SYN was the answer. Then it is the last segment.
+    /// Whether a RST that acknowledges the SYN was the answer. It is the last segment then.
     #[inline]
     pub fn is_refused(&self) -> bool {
         self.syn_ack.flags.has(Flags::RST)
@@ -226,7 +226,7 @@ impl HalfOpen {
         self.further().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
     }
 
-    /// Whether the SYN-ACK was repeated without being asked for again.
+    /// Whether the SYN-ACK was repeated although the SYN was not.
     pub fn answered_again(&self) -> bool {
         self.further().zip(self.further().skip(1)).any(|(one, next)| one.is_answer() && next.is_answer())
     }
@@ -253,7 +253,7 @@ impl HalfOpen {
         }
     }
 
-    /// Whether the SYN-ACK took another way than the SYN.
+    /// Whether the SYN-ACK and the SYN took different ways.
     #[inline]
     pub fn returns_another_way(&self) -> bool {
         another_way(self.neighbours[0], self.neighbours[1])
@@ -285,7 +285,7 @@ impl HalfOpen {
         self.syn.options.has(TcpOptions::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
     }
 
-    /// What the next incarnation of the four-tuple should know of this one.
+    /// The facts that the next incarnation of the four-tuple needs of this one.
     pub fn as_previous(&self) -> PreviousIncarnation {
         PreviousIncarnation {
             last: self.last(),
@@ -297,7 +297,7 @@ impl HalfOpen {
         }
     }
 
-    /// Plays everything to a connection; `key` is its key.
+    /// Replays all segments to a connection; `key` is its key.
     pub fn replay_handshake(&self, key: &FlowKey) -> Connection {
         let syn = SynSegment { tsval: self.tsval, ip_id: self.ip_id, ..SynSegment::default() };
         let (first, from) = self.segment(&syn, key);
@@ -310,13 +310,13 @@ impl HalfOpen {
         connection
     }
 
-    /// Bytes that it takes beyond its own.
+    /// Memory that it has allocated, bytes.
     #[inline]
     pub(in crate::flow) fn more_bytes(&self) -> usize {
         size_of_val(&*self.more)
     }
 
-    /// The second segment and on.
+    /// All segments but the first.
     #[inline]
     fn further(&self) -> impl DoubleEndedIterator<Item = &SynSegment> {
         (self.count > 1).then_some(&self.second).into_iter().chain(&self.more)

@@ -1,11 +1,11 @@
-//! A segment in short form, and in full again.
+//! The conversion of a segment to short form and back.
 
 use crate::decode::segment::{Flags, Segment, TcpOptions, Traits};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 
-/// The fields of a segment that are alike when it is repeated.
+/// The fields that stay the same when a segment is repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::flow) struct Header {
@@ -35,7 +35,7 @@ impl Header {
         }
     }
 
-    /// The segment in full: sent in the direction `from` of the connection `key`, with these `others`.
+    /// The full segment: sent in the direction `from` of the connection `key`, with these `others`.
     pub(super) fn segment(
         &self,
         key: &FlowKey,

@@ -1,5 +1,5 @@
-//! What stays of a connection that is over, for as long as TIME_WAIT lasts: enough to recognise a late segment of it,
-//! and to tell the next connection of the four-tuple of it.
+//! The rest of a connection that has ended, kept as long as TIME_WAIT lasts. It is enough to recognise a late segment
+//! of it, and to distinguish the next connection of the four-tuple.
 
 use crate::decode::segment::{Flags, Segment};
 use crate::flow::compact::clean::CleanFlow;
@@ -9,8 +9,8 @@ use crate::flow::facts::{PacketRef, PreviousIncarnation, Role};
 use crate::flow::key::Direction;
 use crate::seq::Seq;
 
-/// A connection that is over and whose facts were handed out. A server that closes many has very many of them. Which
-/// four-tuple, its owner knows.
+/// A connection that has ended and whose facts were handed out. There may be very many of them. The owner knows the
+/// four-tuple.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeWaitEntry {
     client_is: Direction,
@@ -42,12 +42,12 @@ impl TimeWaitEntry {
         TimeWaitEntry::new(connection.client_is(), connection.own_isn(), &connection.as_previous())
     }
 
-    /// The same of a short one.
+    /// The same of a [`CleanFlow`].
     pub fn of_clean(clean: &CleanFlow) -> TimeWaitEntry {
         TimeWaitEntry::new(clean.handshake.client_is(), Some(clean.handshake.syn.seq), &clean.as_previous())
     }
 
-    /// The same of one that was refused.
+    /// The same of a connection that was refused.
     pub fn of_half_open(handshake: &HalfOpen) -> TimeWaitEntry {
         TimeWaitEntry::new(handshake.client_is(), Some(handshake.syn.seq), &handshake.as_previous())
     }
@@ -78,7 +78,7 @@ impl TimeWaitEntry {
         (self.known & ISN != 0).then_some(self.isn)
     }
 
-    /// What the next one should know.
+    /// The facts that the next connection needs.
     pub fn previous(&self) -> PreviousIncarnation {
         let has = |bit: u8| self.known & bit != 0;
         PreviousIncarnation {
@@ -103,7 +103,7 @@ impl TimeWaitEntry {
             && (from != self.client_is || self.known & ISN == 0 || self.isn != s.seq)
     }
 
-    /// A late segment: nothing of it is news, but the four-tuple is still in use.
+    /// A late segment: it changes nothing, but the four-tuple is still in use.
     pub fn absorb(&mut self, s: &Segment) {
         if s.time >= self.last.time {
             self.last = PacketRef::of(s);

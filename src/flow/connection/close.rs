@@ -1,11 +1,11 @@
-//! The end of a connection: RST, FINs acknowledged, and what goes on after a RST.
+//! The end of a connection: RST, FINs acknowledged, and segments after a RST.
 
 use super::Connection;
 use crate::decode::segment::{Flags, Segment};
 use crate::flow::facts::{PacketRef, Reset, Role, SegmentKind, SegmentProfile, Side};
 
 impl Connection {
-    /// RST: the end of it, if its sequence number is one that the receiver takes.
+    /// A RST: the end of the connection, if the receiver accepts its sequence number.
     pub(super) fn on_reset(&mut self, s: &Segment, role: Role, before: SegmentProfile) -> SegmentKind {
         let trigger = self.latest_of(role.peer());
         let f = &mut self.facts;
@@ -48,7 +48,7 @@ impl Connection {
         SegmentKind::Reset
     }
 
-    /// Something other than RST comes from an end in whose name a RST had come.
+    /// A segment other than RST comes from an end in whose name a RST had come.
     #[cold]
     pub(super) fn note_activity_after_reset(&mut self, s: &Segment, role: Role) {
         if let Some(reset) = &mut self.facts.side_mut(role).reset
@@ -71,7 +71,7 @@ impl Connection {
     }
 }
 
-/// What the segments of one end have in common so far.
+/// The common header fields of one end's segments so far.
 pub(super) fn usual(side: &Side) -> SegmentProfile {
     SegmentProfile {
         ttl: side.ttl,

@@ -11,12 +11,12 @@ const COPY_WITH_IP_ID: Span = Span::millis(1_000);
 /// Without an identification (IPv6, or DF with 0) the same TSval must do. The kernel answers no SYN twice within
 /// 500 ms (`tcp_check_req`), and its timestamp clock ticks at least every 10 ms, so a copy is much nearer.
 const COPY_WITH_TIMESTAMP: Span = Span::millis(50);
-/// Without either only packets this near are copies.
+/// Without either, packets are copies only if they are no further apart than this.
 const COPY_BARE: Span = Span::millis(5);
-/// A capture that was joined to itself starts again this much earlier, or more.
+/// A capture that was joined to itself jumps back by this much or more.
 const JOINED: Span = Span::secs(1);
 
-/// How long after a segment with this IPv4 identification, with timestamps or without, a copy of it may come.
+/// How long after a segment a copy of it may come, by whether it has an IPv4 identification and timestamps.
 #[inline]
 pub(in crate::flow) fn copies_come_within(s: &Segment) -> Span {
     if s.ip_id != 0 {
@@ -42,7 +42,7 @@ fn fingerprint(s: &Segment) -> u32 {
     (mixed >> 32) as u32
 }
 
-/// Both halves of a product, one over the other.
+/// The two halves of a product, combined by exclusive or.
 #[inline(always)]
 fn folded(a: u64, b: u64) -> u64 {
     // Two factors of 64 bits have a product of 128 at most.
@@ -83,15 +83,15 @@ impl RecentCopies {
 }
 
 impl Connection {
-    /// Whether a RST that is equal to one before may have been sent for itself: a host without a socket answers each of
-    /// several segments by the same RST (`tcp_v4_send_reset`), and a box that cuts connections off sends several alike. Where
-    /// other segments of the connection were captured twice, it is a copy like them.
+    /// Whether a RST that equals an earlier one may have been sent as a RST of its own. A host without a socket answers
+    /// each of several segments by the same RST (`tcp_v4_send_reset`), and a box that cuts connections off sends
+    /// several alike. Where other segments of the connection were captured twice, the RST is a copy like them.
     pub(super) fn may_be_another_reset(&self, s: &Segment) -> bool {
         s.flags.has(Flags::RST) && !s.options.has(TcpOptions::TIMESTAMPS) && self.facts.duplicates == 0
     }
 
-    /// A SYN or SYN-ACK with the timestamp and IP ID of one before: a segment that is sent again has a later timestamp. Two captures
-    /// of different places joined in one file, by clocks that differ, hold such copies seconds apart.
+    /// A SYN or SYN-ACK with the timestamp and IP ID of an earlier one is a copy: a retransmission has a later
+    /// timestamp. If two captures with different clocks were joined in one file, such copies are seconds apart.
     pub(super) fn is_late_copy(&self, s: &Segment, role: Role) -> bool {
         let (sent, isn) = match role {
             Role::Client => (&self.facts.syn, self.facts.c.isn),
@@ -101,8 +101,8 @@ impl Connection {
         s.options.has(TcpOptions::TIMESTAMPS) && s.tsval != 0 && s.seq == isn && sent.iter().any(same)
     }
 
-    /// A SYN with our initial sequence number, well before the last packet: the capture was joined to itself. From
-    /// then on whatever is not later than what we have is old news.
+    /// A SYN with our initial sequence number, well before the last packet: the capture was joined to itself. From then
+    /// on, segments that are not later than the last one are ignored.
     pub(super) fn is_replayed(&mut self, s: &Segment, role: Role) -> bool {
         let back = self.facts.last.time - s.time;
         if role == Role::Client && s.flags.has(Flags::SYN) && back >= JOINED && self.facts.syn.count > 0 {

@@ -1,4 +1,4 @@
-//! The handshake, as far as the capture shows it: SYN, SYN-ACK, final ACK, and the server's first sign of having the
+//! The handshake, as far as the capture shows it: SYN, SYN-ACK, final ACK, and the server's first sign that it has the
 //! connection.
 
 use super::{Connection, OUT_OF_ORDER};
@@ -10,12 +10,12 @@ use crate::flow::facts::{
 use crate::seq::Seq;
 use crate::time::Span;
 
-/// A retransmission comes no sooner than this after the first transmission: TLP and RTO are 200 ms and up, and fast
+/// A retransmission comes no sooner than this after the first transmission: TLP and RTO take at least 200 ms. Fast
 /// retransmissions need acknowledgments, which an ignored client does not get.
 const RETRANSMIT_AFTER: Span = Span::millis(50);
 
 impl Connection {
-    /// The client asks (or repeats its question).
+    /// A SYN of the client, or a repetition of it.
     pub(super) fn on_syn(&mut self, s: &Segment, role: Role) -> SegmentKind {
         let asks_fast_open = s.options.any(TcpOptions::FAST_OPEN_REQUEST | TcpOptions::FAST_OPEN_COOKIE);
         let fast_open = s.payload > 0 || asks_fast_open;
@@ -41,7 +41,7 @@ impl Connection {
         SegmentKind::Syn
     }
 
-    /// The server answers (or repeats its answer).
+    /// A SYN-ACK of the server, or a repetition of it.
     pub(super) fn on_syn_ack(&mut self, s: &Segment, role: Role) -> SegmentKind {
         let role = if self.joins_handshake(s, role) {
             self.adopt_syn_ack(s, role);
@@ -86,7 +86,7 @@ impl Connection {
         } else if s.seq != f.s.isn {
             f.other_isns = f.other_isns.saturating_add(1);
             if f.final_ack.is_none() {
-                // The request was dropped and made anew: the newest one is completed.
+                // The request was dropped and made anew: the newest one gets completed.
                 f.s.isn = s.seq;
                 f.s.next = s.end();
             }
@@ -103,7 +103,7 @@ impl Connection {
         SegmentKind::SynAck
     }
 
-    /// The client's part of the handshake, and its segments while the server keeps silent.
+    /// The client's part of the handshake, and its segments while the server is silent.
     pub(super) fn on_client(&mut self, s: &Segment, what: SegmentKind, hole: u8) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 || f.s.resets > 0 {
@@ -146,7 +146,7 @@ impl Connection {
             }
             SegmentKind::Retransmit | SegmentKind::Fin | SegmentKind::Data => {
                 u.largest = u.largest.max(s.payload);
-                // A FIN is sent again when it is not the first; payload when it brings nothing new.
+                // A FIN is a repetition if it is not the first one; payload, if it brings nothing new.
                 let again = what == SegmentKind::Retransmit || (what == SegmentKind::Fin && f.c.fins > 1);
                 let gap =
                     s.time - if u.retransmits > 0 { u.last.time } else { *self.sent_at.of(Role::Client) };
@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// The server's first sign of life beyond the SYN-ACK, or its odd answer to the SYN.
+    /// The server's first segment after the SYN-ACK, or an unusual answer to the SYN.
     pub(super) fn on_server(&mut self, s: &Segment, what: SegmentKind) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 {
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Whether a server's segment answers the SYN with numbers that are not this connection's: a bare ACK, before any
+    /// Whether a server's segment answers the SYN with the numbers of another connection: a bare ACK, before any
     /// SYN-ACK, that does not acknowledge the SYN.
     #[inline]
     pub(super) fn answers_older_connection(&self, s: &Segment, role: Role) -> bool {
@@ -198,7 +198,7 @@ impl Connection {
             && s.ack != f.c.isn.advance(1)
     }
 
-    /// Whether the client has sent SYNs, and perhaps RSTs, but nothing by which it shows that it was answered.
+    /// Whether the client has sent only SYNs, and perhaps RSTs: nothing shows that it got an answer.
     #[inline]
     pub(super) fn has_only_syns(&self) -> bool {
         let f = &self.facts;
@@ -236,8 +236,8 @@ impl Connection {
 }
 
 impl ConnectionFacts {
-    /// A SYN of the end that listened, or a SYN-ACK of the one that asked: simultaneous open, a split or a four-way
-    /// handshake (RFC 9293 3.5). Followed, not diagnosed.
+    /// A SYN of the end that listened, or a SYN-ACK of the end that sent the SYN: simultaneous open, a split or a
+    /// four-way handshake (RFC 9293 3.5). It is followed, not diagnosed.
     fn note_odd_handshake(&mut self, role: Role, s: &Segment) {
         self.odd_handshake = true;
         let side = self.side_mut(role);
@@ -245,7 +245,7 @@ impl ConnectionFacts {
         side.move_ip_id(s);
     }
 
-    /// What every SYN and SYN-ACK tells of its sender, and the transmission itself.
+    /// Records the properties of the sender of a SYN or SYN-ACK, and the transmission itself.
     #[inline]
     fn note_handshake_segment(&mut self, role: Role, s: &Segment, context: u8) -> Transmission {
         let side = self.side_mut(role);
@@ -304,9 +304,9 @@ fn offer(s: &Segment) -> SynOffer {
     }
 }
 
-/// Whether `s` was damaged on its way, so that its receiver dropped it. A wrong checksum says so only where others of
-/// the same end are right: what rewrites addresses often leaves all checksums as they were, and some hosts leave the
-/// field to their network card.
+/// Whether `s` was damaged on its way, so that its receiver dropped it. A wrong checksum proves that only if others of
+/// the same end are right: devices that rewrite addresses often leave all checksums as they were, and some hosts leave
+/// the field to their network card.
 fn is_damaged(s: &Segment, of_end: Traits) -> bool {
     s.traits.has(Traits::CHECKSUM_BAD) && of_end.any(Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL)
 }

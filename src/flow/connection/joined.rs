@@ -8,7 +8,7 @@ use crate::decode::segment::Segment;
 use crate::flow::facts::{FinalAck, Role, Roles};
 use crate::seq::Seq;
 
-/// The client cannot have sent more than this before the server takes anything, bytes.
+/// How much the client can have sent at most before the server accepts any of it, bytes.
 const FIRST_FLIGHT: i32 = 1 << 20;
 
 impl Connection {
@@ -29,7 +29,7 @@ impl Connection {
             && (0..FIRST_FLIGHT).contains(&client.next.distance(s.ack))
     }
 
-    /// Takes the sender of `s` for the server, and what the other end has sent so far for its final ACK and what followed.
+    /// Treats the sender of `s` as the server, and the other end's segments so far as its final ACK and data.
     pub(super) fn adopt_syn_ack(&mut self, s: &Segment, role: Role) {
         if role == Role::Client {
             self.swap_roles();
@@ -56,7 +56,7 @@ impl Connection {
         }
     }
 
-    /// The end that was held for the client is the server.
+    /// The end that counted as the client is the server.
     fn swap_roles(&mut self) {
         self.client_is = self.client_is.reverse();
         self.recent.swap();

@@ -1,7 +1,8 @@
-//! What segments without SYN and RST say of the streams of both ends: payload, acknowledgments, FIN, windows, pauses.
+//! The effect of segments without SYN and RST on the streams of both ends: payload, acknowledgments, FIN, windows,
+//! pauses.
 //!
-//! Most segments bring new payload or acknowledge some. Anything out of the ordinary is noted apart from that, and only
-//! if the connection is [`Connection::eventful`].
+//! Most segments bring new payload or acknowledge some. Anything unusual is recorded separately, and only if the
+//! connection is [`Connection::eventful`].
 
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Segment, TcpOptions};
@@ -11,7 +12,7 @@ use crate::flow::facts::{
 };
 use crate::time::{Span, Timestamp};
 
-/// A silence of both ends that is worth noting: boxes on the path forget connections after such ones, if longer.
+/// A silence of both ends that is recorded: boxes on the path forget connections after longer ones.
 pub(super) const PAUSE: Span = Span::secs(1);
 
 impl Connection {
@@ -89,7 +90,7 @@ impl Connection {
     }
 }
 
-/// What the segment is to the stream of its sender, `side`.
+/// The kind of the segment in the stream of its sender, `side`.
 #[inline(always)]
 fn classify(side: &Side, s: &Segment) -> SegmentKind {
     if s.flags.has(Flags::FIN) {
@@ -141,7 +142,8 @@ fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: SegmentKind,
     }
 }
 
-/// Payload that is behind its acknowledgment: whether that was captured first, so that the payload is not missing.
+/// Payload that comes after its own acknowledgment. Returns whether the acknowledgment was captured too early, so that
+/// the payload is not missing.
 fn note_reordering(side: &mut Side, s: &Segment) -> bool {
     let reordered = side.unseen > 0 && side.unseen_at.is_some_and(|at| s.time - at.time <= OUT_OF_ORDER);
     side.unseen = side.unseen.saturating_sub(u32::from(reordered));
@@ -166,7 +168,7 @@ fn record_data(side: &mut Side, s: &Segment, bytes: u32) {
     side.last_data = Some(PacketRef::of(s));
 }
 
-/// A repetition, a keepalive probe or a FIN of `side`. Whether it is its first FIN.
+/// A repetition, a keepalive probe or a FIN of `side`. Returns whether it is the first FIN.
 #[cold]
 fn note_no_new_data(side: &mut Side, s: &Segment, what: SegmentKind, last: Timestamp) -> bool {
     match what {
@@ -300,7 +302,7 @@ fn note_flight(side: &mut Side, s: &Segment, last: Timestamp) {
 
 /// Payload or FIN that was sent before.
 fn note_repetition(side: &mut Side, s: &Segment, last: Timestamp) {
-    // An earlier part of the capture, once more.
+    // It repeats an earlier part of the capture.
     if s.time < last {
         return;
     }

@@ -24,13 +24,13 @@ pub struct Reset {
     pub ttl: u8,
     /// Type of service.
     pub tos: u8,
-    /// Options present: timestamps tell a socket's own RST.
+    /// Options present: a socket's own RST may have timestamps, one without a socket has none.
     pub options: TcpOptions,
     /// Traits: checksum state.
     pub traits: Traits,
     /// The peer's last segment before it.
     pub trigger: Option<ResetTrigger>,
-    /// What its sender's other segments had shown until then.
+    /// The header fields of its sender's other segments until then.
     pub before: SegmentProfile,
     /// Segments other than RST that its sender sent on after it, and the first of them.
     pub went_on: Option<(PacketRef, u16)>,
@@ -49,7 +49,7 @@ impl Reset {
     }
 }
 
-/// What the segments of one end have in common.
+/// The common header fields of one end's segments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SegmentProfile {

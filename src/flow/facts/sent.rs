@@ -1,4 +1,4 @@
-//! SYNs and SYN-ACKs: every transmission, and what the first of them offered.
+//! SYNs and SYN-ACKs: every transmission, and the options of the first one.
 
 use super::packet::PacketRef;
 use crate::decode::segment::TcpOptions;
@@ -14,7 +14,7 @@ pub struct Transmission {
     pub tsval: u32,
     /// TSecr; 0 without timestamps.
     pub tsecr: u32,
-    /// The context: bits of [`Transmission::AFTER_FINAL_ACK`] and on.
+    /// The context: bits from [`Transmission::AFTER_FINAL_ACK`] on.
     pub context: u8,
     /// How many SYNs had been seen before it, at most 255.
     pub syns: u8,
@@ -25,7 +25,7 @@ pub struct Transmission {
 impl Transmission {
     /// The client's final ACK had been seen.
     pub const AFTER_FINAL_ACK: u8 = 1 << 0;
-    /// The server had shown by a segment of its own that it has the connection.
+    /// The server had shown by another segment that it has the connection.
     pub const AFTER_PROGRESS: u8 = 1 << 1;
     /// A RST of either side had been seen.
     pub const AFTER_RESET: u8 = 1 << 2;
@@ -94,13 +94,13 @@ pub fn is_later_wait(wait: Span) -> bool {
         .any(|&(from, to)| (Span::millis(from)..Span::millis(to)).contains(&wait))
 }
 
-/// Whether a SYN and its SYN-ACK with these `Segment::neighbours` took different ways.
+/// Whether a SYN and its SYN-ACK with these values of `Segment::neighbours` took different ways.
 #[inline]
 pub(in crate::flow) fn another_way(syn: u16, syn_ack: u16) -> bool {
     syn != 0 && syn_ack != 0 && syn != syn_ack
 }
 
-/// Adds to a list that has no room to spare: very many are held, and few of them grow.
+/// Adds to a list without spare room: very many lists are held, and few of them grow.
 pub(in crate::flow) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
     let mut longer = std::mem::take(list).into_vec();
     longer.reserve_exact(1);

@@ -15,7 +15,7 @@ pub struct Side {
     pub isn: Seq,
     /// Whether [`Side::isn`] was seen in a SYN (or SYN-ACK).
     pub isn_known: bool,
-    /// The sequence number after everything it was seen to send, or was acknowledged.
+    /// The sequence number after the last byte that it was seen to send, or that the peer acknowledged.
     pub next: Seq,
     /// Whether [`Side::next`] means anything yet.
     pub next_known: bool,
@@ -25,9 +25,9 @@ pub struct Side {
     pub acked_known: bool,
     /// Segments seen from this side, capture duplicates not counted.
     pub segments: u32,
-    /// Segments with payload among them that brought new bytes.
+    /// Segments with new payload among them.
     pub data_segments: u32,
-    /// Segments that brought nothing new although they carried payload.
+    /// Segments with payload, none of it new.
     pub retransmits: u32,
     /// How often the peer acknowledged bytes of this side that the capture does not hold.
     pub unseen: u32,
@@ -43,7 +43,7 @@ pub struct Side {
     pub first: Timestamp,
     /// The last segment of any kind.
     pub last: PacketRef,
-    /// Times of more than a second in which nothing came from it: from when to when.
+    /// Intervals of more than a second in which nothing came from it.
     pub silences: Box<[(Timestamp, Timestamp)]>,
     /// First FIN.
     pub fin: Option<PacketRef>,
@@ -85,10 +85,10 @@ pub struct Side {
 }
 
 impl Side {
-    /// Silences that are kept one by one; further ones are one with the last.
+    /// How many silences are kept one by one; further ones are merged with the last.
     const SILENCES: usize = 64;
 
-    /// Notes that nothing came from this side until `to`, if that is longer than `least`.
+    /// Records that nothing came from this side until `to`, if that took longer than `least`.
     #[cold]
     pub(in crate::flow) fn record_silence(&mut self, to: Timestamp, least: Span) {
         if to - self.last.time <= least {
@@ -102,7 +102,7 @@ impl Side {
         }
     }
 
-    /// Its next segment is one whose IPv4 identification, if it has one, follows on this.
+    /// Records the IPv4 identification of this side's next segment `s`, if it has one.
     #[inline]
     pub(in crate::flow) fn move_ip_id(&mut self, s: &Segment) {
         if s.ip_id != 0 {
@@ -110,8 +110,8 @@ impl Side {
         }
     }
 
-    /// Whether its next segments, or the peer's, may mean more than payload and acknowledgments do. `last` is the last segment
-    /// of either end.
+    /// Whether further segments may have consequences beyond payload and acknowledgments. `last` is the last segment of
+    /// either end.
     pub(in crate::flow) fn is_eventful(&self, last: PacketRef) -> bool {
         self.resets > 0
             || self.fin.is_some()
@@ -120,7 +120,7 @@ impl Side {
             || self.zero_window.as_ref().is_some_and(|zero| zero.opened.is_none())
     }
 
-    /// When it was heard: from when to when without a silence.
+    /// The intervals in which it was heard, without its silences.
     pub fn heard(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let begins = std::iter::once(self.first).chain(self.silences.iter().map(|silence| silence.1));
         let ends = self.silences.iter().map(|silence| silence.0).chain([self.last.time]);
@@ -128,17 +128,17 @@ impl Side {
         begins.zip(ends).take(some)
     }
 
-    /// Its repetitions without an answer: no acknowledgment of it has come.
+    /// Its repetitions without an answer: nothing acknowledges them.
     pub fn in_vain(&self) -> Option<&OngoingRetransmission> {
         self.repeating.as_deref().filter(|r| r.count > 0)
     }
 
-    /// Whether something that it sent is not acknowledged.
+    /// Whether some of its segments are not acknowledged.
     pub fn has_outstanding(&self) -> bool {
         self.next_known && self.acked_known && self.next.after(self.acked)
     }
 
-    /// How many segments of the peer have SACK blocks: data has arrived behind the byte that it acknowledges.
+    /// How many segments of the peer have SACK blocks: data has arrived behind the byte that they acknowledge.
     pub fn sacks(&self) -> u16 {
         if self.acked_known && self.sacked.0 == self.acked { self.sacked.1 } else { 0 }
     }
@@ -177,22 +177,22 @@ impl Side {
             .is_some_and(|late| late.first.is_some() && self.acked_known && self.acked.after(late.seq))
     }
 
-    /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: a byte more
-    /// than its payload, or some that never came, and nothing after it.
+    /// Where the peer acknowledged a byte that may have been this side's FIN, which the capture does not hold: one byte
+    /// more than its payload, or payload that is missing, and nothing after it.
     pub fn fin_not_captured(&self) -> Option<PacketRef> {
         let at = self
             .unseen_at
             .filter(|at| self.fin.is_none() && self.last_data.is_none_or(|data| data <= *at))?;
         let taken = u64::from(self.next.0.wrapping_sub(self.isn.0));
-        // Payload that came after its acknowledgment fills the hole without being new.
-        // SYN and FIN take one number each.
+        // Payload that comes after its acknowledgment fills the gap without being new. SYN and FIN take one number
+        // each.
         let only_fin = self.isn_known && taken == self.bytes.saturating_add(2);
         (only_fin || self.retransmits == 0).then_some(at)
     }
 }
 
-/// Segments sent from the moment on at which nothing was outstanding. Unacknowledged to the end it shows when a connection
-/// died, and after which silence.
+/// Segments sent since nothing was outstanding. If they are never acknowledged, they show when a connection died, and
+/// after which silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Flight {
@@ -200,7 +200,7 @@ pub struct Flight {
     pub begin: PacketRef,
     /// Sequence number of that.
     pub seq: Seq,
-    /// Acknowledgment number of that: what its sender had received by then.
+    /// Acknowledgment number of its first segment: the bytes that its sender had received by then.
     pub ack: Seq,
     /// How long both ends had been silent before it.
     pub idle: Span,
@@ -228,11 +228,11 @@ pub struct OngoingRetransmission {
     pub largest: u32,
     /// Payload of the last repetition, bytes. Less than `largest`: the sender has shrunk its segments.
     pub latest: u32,
-    /// The peer's segments meanwhile, none of which acknowledged it.
+    /// The peer's segments meanwhile; none of them acknowledged it.
     pub heard: u16,
-    /// Repetitions of acknowledged bytes: its acknowledgment did not arrive.
+    /// Repetitions of bytes that were acknowledged: the acknowledgment did not arrive.
     pub of_acknowledged: u16,
-    /// Sequence number of those: one that differs begins anew.
+    /// Their sequence number; another number starts a new count.
     pub of_acknowledged_seq: Seq,
     /// First and last of those.
     pub of_acknowledged_at: (PacketRef, PacketRef),
@@ -260,22 +260,22 @@ pub struct RecoveredLosses {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ZeroWindow {
-    /// First segment with a window of 0, of the last time.
+    /// The first segment with a window of 0, of the latest interval.
     pub first: PacketRef,
     /// Last segment with a window of 0.
     pub last: PacketRef,
-    /// Segments with a window of 0, of all times.
+    /// Segments with a window of 0, in all intervals.
     pub count: u32,
     /// The first segment with another window since.
     pub opened: Option<PacketRef>,
-    /// The peer's probes before the last time: [`Side::keepalives`] counts both kinds.
+    /// The peer's probes before the latest interval: [`Side::keepalives`] counts both kinds.
     pub probes_before: u16,
-    /// The longest time before the last one.
+    /// The longest interval before the latest one.
     pub longest: Option<(PacketRef, Span)>,
 }
 
 impl ZeroWindow {
-    /// The longest time for which it was closed: from which segment on, and how long; `until` is where the capture ends.
+    /// The longest time for which it was closed: its first segment, and how long; `until` is the end of the capture.
     pub fn longest(&self, until: Timestamp) -> (PacketRef, Span) {
         let last = (self.first, self.opened.map_or(until, |at| at.time) - self.first.time);
         match self.longest {

@@ -1,7 +1,8 @@
 //! Fingerprints of connections that were evicted, so that a segment of one of them is not taken for the
 //! beginning of another connection.
 //!
-//! Four bytes for each, in one of two buckets. The room is bounded: where both are full the oldest makes way.
+//! Each takes four bytes, in one of two buckets. The room is bounded: if both are full, the oldest fingerprint is
+//! overwritten.
 
 use super::prefetch::prefetch;
 use crate::seq::Seq;
@@ -74,11 +75,11 @@ pub(in crate::flow) struct EvictedFlows {
     buckets: Vec<FingerprintBucket>,
     /// How many buckets there may be.
     most: usize,
-    /// The last time that a fingerprint made way for another.
+    /// When a fingerprint was last overwritten.
     forgot: Option<Timestamp>,
-    /// How many different handshakes there were.
+    /// Counts the different handshakes.
     sketch: DistinctCounter,
-    /// How many times one was entered in the sketch.
+    /// How many times a handshake was added to the sketch.
     entered: u64,
 }
 
@@ -100,7 +101,7 @@ impl EvictedFlows {
         self.buckets.is_empty()
     }
 
-    /// Has the fingerprints fetched among which the one with this tag would be.
+    /// Prefetches the fingerprints among which this tag would be.
     #[inline]
     pub(in crate::flow) fn prefetch(&self, tag: u32) {
         for bucket in self.places(tag).into_iter().filter_map(|at| self.buckets.get(at)) {
@@ -108,7 +109,7 @@ impl EvictedFlows {
         }
     }
 
-    /// The last time that a fingerprint made way for another.
+    /// When a fingerprint was last overwritten.
     pub(in crate::flow) fn last_overwritten(&self) -> Option<Timestamp> {
         self.forgot
     }
@@ -122,14 +123,14 @@ impl EvictedFlows {
     /// Remembers a connection; `tag` is of its flow hash.
     pub(in crate::flow) fn insert(&mut self, tag: u32, isn: Option<Seq>, stage: Stage, now: Timestamp) {
         if self.buckets.is_empty() {
-            // Zeroed memory: pages are taken as they are first written.
+            // Zeroed memory: pages are allocated when they are first written.
             self.buckets = vec![FingerprintBucket::default(); self.most];
         }
         if let Some(known) = self.find_mut(tag) {
             *known = Fingerprint::new(tag, isn, stage);
             return;
         }
-        // The newest come first: the last place is the first to be needed again.
+        // The newest come first: the last place is the first to be overwritten.
         let vacant = |at: usize| {
             self.buckets.get(at).into_iter().flat_map(|bucket| &bucket.0).filter(|known| known.0 == 0).count()
         };
@@ -152,21 +153,22 @@ impl EvictedFlows {
     fn place_of(&self, tag: u32) -> Option<(usize, usize)> {
         self.places(tag).into_iter().find_map(|at| {
             let bucket = &self.buckets.get(at)?.0;
-            // All of a bucket is compared at once: nothing here depends on the result.
+            // All places of a bucket are compared without a branch.
             let same =
                 bucket.iter().enumerate().fold(0_u32, |same, (n, k)| same | u32::from(k.is_of(tag)) << n);
             (same != 0).then_some((at, same.trailing_zeros() as usize))
         })
     }
 
-    /// Forgets the connection with this tag: it is followed again.
+    /// Forgets the connection with this tag: it is tracked again.
     pub(in crate::flow) fn remove(&mut self, tag: u32) {
         if let Some(known) = self.find_mut(tag) {
             *known = Fingerprint::default();
         }
     }
 
-    /// How far the connection with this tag had come; `isn` is that of a SYN, which belongs to no other one.
+    /// How far the connection with this tag had come. If `isn` is that of a SYN, another connection's fingerprint does
+    /// not match.
     pub(in crate::flow) fn find(&self, tag: u32, isn: Option<Seq>) -> Option<Stage> {
         let (at, place) = self.place_of(tag)?;
         let known = self.buckets.get(at)?.0.get(place)?;
@@ -186,7 +188,7 @@ impl EvictedFlows {
         self.sketch.insert(u64::from(tag) << 32 | u64::from(isn.0));
     }
 
-    /// How many of the handshakes entered were there before, about: 0 unless fingerprints were lost.
+    /// About how many of the added handshakes were there before: 0 unless fingerprints were lost.
     pub(in crate::flow) fn repeated(&self) -> u64 {
         if self.forgot.is_none() {
             return 0;
@@ -197,7 +199,7 @@ impl EvictedFlows {
     }
 }
 
-/// Counts how many different things there were, in little room (HyperLogLog); off by 3 %.
+/// Counts how many different values there were, in little memory (HyperLogLog); off by 3 %.
 struct DistinctCounter(Vec<u8>);
 
 impl Default for DistinctCounter {

@@ -21,7 +21,7 @@ impl Bucket {
         self.at.contains(&At::NONE)
     }
 
-    /// Tags, and whose they are.
+    /// The tags, and the place that each belongs to.
     #[inline]
     fn entries(&self) -> impl Iterator<Item = (u32, At)> + '_ {
         self.tags.iter().copied().zip(self.at.iter().copied())
@@ -49,7 +49,7 @@ impl Index {
         size_of_val(&*self.buckets)
     }
 
-    /// The length is a power of two: one less masks a place.
+    /// The length is a power of two, so length - 1 masks a place.
     #[inline]
     fn mask(&self) -> usize {
         self.buckets.len().wrapping_sub(1)
@@ -76,12 +76,12 @@ impl Index {
         prefetch(self.bucket(self.home(tag)));
     }
 
-    /// The most likely place of `tag`, found without a branch on the contents.
+    /// The most likely place of `tag`, found without a branch that depends on the contents.
     #[inline]
     pub(in crate::flow) fn guess(&self, tag: u32) -> At {
         let Bucket { tags, at } = self.bucket(self.home(tag));
         let mut guess = At::NONE;
-        // The bound is that of the arrays; iterators over both cost half as many instructions again.
+        // The bound is the length of the arrays; iterators over both cost half as many instructions again.
         #[allow(clippy::indexing_slicing)]
         for i in 0..WIDTH {
             guess = if tags[i] == tag { at[i] } else { guess };
@@ -89,14 +89,14 @@ impl Index {
         guess
     }
 
-    /// Whether there is certainly nothing with this tag where [`Index::guess`] has found nothing: it would have been entered
-    /// there. (Free places have the tag 0.)
+    /// Whether it is certain that there is nothing with this tag when [`Index::guess`] has found nothing: it would be
+    /// in this bucket. (Free places have the tag 0.)
     #[inline]
     pub(in crate::flow) fn is_missing(&self, tag: u32) -> bool {
         tag != 0 && self.bucket(self.home(tag)).has_room()
     }
 
-    /// The first entry with this tag of which `is` says something.
+    /// The first entry with this tag for which `is` returns something.
     #[inline]
     pub(in crate::flow) fn find<R>(&self, tag: u32, is: impl Fn(At) -> Option<R>) -> Option<R> {
         let mut home = self.home(tag);
@@ -133,7 +133,7 @@ impl Index {
         }
     }
 
-    /// Writes an entry: which bucket, and which of its places.
+    /// Writes an entry to this place of a bucket.
     fn set(&mut self, (bucket, i): (usize, usize), tag: u32, at: At) {
         if let Some(bucket) = self.buckets.get_mut(bucket)
             && let (Some(its_tag), Some(its_at)) = (bucket.tags.get_mut(i), bucket.at.get_mut(i))

@@ -1,8 +1,7 @@
-//! Where the records of connections lie: a head for every four-tuple, and a body in the pool of its form.
+//! Storage of connections: a head for every four-tuple, and a body in the pool of its form.
 //!
-//! The [index](super::index) names heads. A head stays where it is as long as its four-tuple is known,
-//! whatever becomes of the body; one that goes leaves its place to another, told apart by a count of those that were
-//! there.
+//! The [index](super::index) refers to heads. A head stays in its place as long as its four-tuple is known, whatever
+//! happens to the body. A place that becomes free is used again; a count of its users tells them apart.
 
 use crate::decode::segment::Segment;
 use crate::flow::key::{Direction, FlowKey};
@@ -52,15 +51,15 @@ impl RecordRef {
     }
 }
 
-/// What every four-tuple has, whatever the form of its record, and found without knowing that form.
+/// The part that every four-tuple has, whatever the form of its record.
 #[derive(Clone, Copy, Default, Debug)]
 pub(in crate::flow) struct SlotHead {
     key: ShortKey,
     /// The upper half of the flow hash, by which its place in the index is found.
     pub(in crate::flow) tag: u32,
     pub(in crate::flow) body: RecordRef,
-    /// Counts the records that were here, so that a queue entry of an earlier one is recognised. A connection that is
-    /// over is another one than before.
+    /// Counts the records that used this place, so that a queue entry of an earlier one is recognised. A connection
+    /// that has ended counts as another record.
     pub(in crate::flow) generation: u32,
 }
 
@@ -75,7 +74,7 @@ pub(in crate::flow) struct SlotHeads {
     none: SlotHead,
 }
 
-/// The keys that are not in the heads.
+/// The keys that do not fit into the heads.
 #[derive(Default, Debug)]
 struct LongKeys {
     keys: Vec<FlowKey>,
@@ -113,11 +112,11 @@ const fn in_piece(size: usize) -> usize {
     }
 }
 
-/// How many records ahead their heads are fetched.
+/// How many records ahead the heads are prefetched.
 const AHEAD: usize = 8;
 
 impl Default for SlotHeads {
-    /// None but the one that [`At::NONE`] names.
+    /// None but the one at [`At::NONE`].
     fn default() -> SlotHeads {
         let mut piece = Vec::with_capacity(HEADS);
         piece.push(SlotHead::default());
@@ -154,7 +153,7 @@ impl SlotHeads {
         at
     }
 
-    /// Where the next head will be.
+    /// The place of the next head.
     pub(in crate::flow) fn next(&self) -> At {
         if let Some(vacant) = self.vacant.last() {
             return *vacant;
@@ -189,7 +188,7 @@ impl SlotHeads {
         self.get(at).key.key().unwrap_or_else(|place| self.long.get(place))
     }
 
-    /// Which way the segment goes, if it is one of this head's four-tuple.
+    /// Which way the segment goes, if it belongs to this head's four-tuple.
     #[inline(always)]
     pub(in crate::flow) fn direction_of(&self, at: At, s: &Segment) -> Option<Direction> {
         self.get(at).key.direction_of(s).unwrap_or_else(|place| self.long.get(place).direction_of(s))
@@ -201,7 +200,7 @@ impl SlotHeads {
         prefetch(self.get(at));
     }
 
-    /// Of [`At::NONE`] there is one, too: a caller that only wants it fetched need not ask.
+    /// [`At::NONE`] has a head, too: a caller that only prefetches it need not check.
     #[inline]
     pub(in crate::flow) fn get(&self, at: At) -> &SlotHead {
         let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);
@@ -215,7 +214,7 @@ impl SlotHeads {
     }
 }
 
-/// Bodies of one form, in pieces so that none is ever moved and no room is set aside twice.
+/// Bodies of one form, in pieces, so that none is ever moved and no memory is reserved twice.
 #[derive(Debug)]
 pub(in crate::flow) struct Pool<T> {
     pieces: Vec<SlotChunk<T>>,
@@ -223,7 +222,7 @@ pub(in crate::flow) struct Pool<T> {
     pub(in crate::flow) held: usize,
 }
 
-/// Bodies, and whose they are.
+/// The bodies, and the head of each.
 #[derive(Debug)]
 pub(in crate::flow) struct SlotChunk<T> {
     bodies: Vec<Option<T>>,
@@ -241,7 +240,7 @@ impl<T> SlotChunk<T> {
         self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
     }
 
-    /// The same, for callers that read the heads, too: they are fetched a few ahead.
+    /// The same, for callers that read the heads, too: these are prefetched.
     pub(in crate::flow) fn iter_ahead(&self, heads: &SlotHeads) -> impl Iterator<Item = (At, &T)> {
         let soon = self.heads.iter().skip(AHEAD).chain(std::iter::repeat(&At::NONE));
         self.heads.iter().zip(soon).zip(&self.bodies).filter_map(|((at, soon), body)| {
@@ -250,7 +249,7 @@ impl<T> SlotChunk<T> {
         })
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub(in crate::flow) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.bodies.iter_mut().flatten()
     }
@@ -273,8 +272,8 @@ impl<T> Pool<T> {
         self.pieces.len().wrapping_mul(Self::BYTES)
     }
 
-    /// Gives back the last piece, if the records in it fit into the pieces before with room to spare: `moved` is told
-    /// whose body is where now. Says whether it did.
+    /// Gives back the last piece, if its records fit into the pieces before with room to spare. `moved` is called with
+    /// the new place of each body. Returns whether it gave one back.
     pub(in crate::flow) fn release_last_chunk(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
         if self.vacant.len() / 2 < Self::PIECE {
             return false;
@@ -291,14 +290,14 @@ impl<T> Pool<T> {
         true
     }
 
-    /// In which piece a place is, and where there.
+    /// The piece that a place is in, and where in it.
     #[inline]
     fn split(place: u32) -> (usize, usize) {
         // The length of a piece is a power of two.
         (place as usize >> Self::PIECE.ilog2(), place as usize & Self::PIECE.wrapping_sub(1))
     }
 
-    /// Puts a record in a place, vacant or new.
+    /// Stores a record in a vacant or new place.
     #[inline]
     pub(in crate::flow) fn insert(&mut self, head: At, body: T) -> u32 {
         self.held = self.held.saturating_add(1);
@@ -330,7 +329,7 @@ impl<T> Pool<T> {
         self.body_mut(place)?.take()
     }
 
-    /// Has the body fetched that is in this place, or was, if there still is such a place.
+    /// Prefetches the body at this place, if there is such a place.
     #[inline]
     pub(in crate::flow) fn prefetch(&self, place: u32) {
         if let Some(body) = self.body(place) {
@@ -360,17 +359,17 @@ impl<T> Pool<T> {
         self.body_mut(place).and_then(Option::as_mut).expect("heads name occupied places only")
     }
 
-    /// All that is there, with the heads.
+    /// All bodies, with their heads.
     pub(in crate::flow) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
         self.pieces.iter().flat_map(SlotChunk::iter)
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub(in crate::flow) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.pieces.iter_mut().flat_map(SlotChunk::iter_mut)
     }
 
-    /// Moves all out, one piece after the other.
+    /// Moves all of them out, one piece after the other.
     pub(in crate::flow) fn drain(&mut self) -> impl Iterator<Item = SlotChunk<T>> + use<T> {
         std::mem::take(self).pieces.into_iter()
     }

@@ -1,4 +1,4 @@
-//! What single segments mean to the memory that a server keeps of its clients.
+//! The effect of single segments on the memory that a server keeps of its clients.
 
 use super::OVER;
 use crate::decode::segment::{Flags, PacketId, Segment};
@@ -7,7 +7,7 @@ use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::{Direction, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 
-/// The event of a SYN of the client that found nothing of an earlier connection.
+/// The event for a SYN of the client, where no earlier connection was found.
 pub(super) fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
     PeerEvent {
         at: PacketRef::of(s),
@@ -19,7 +19,7 @@ pub(super) fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
     }
 }
 
-/// What a SYN, or a segment after the server's FIN, means to the memory that a server keeps of its clients.
+/// The effect of a SYN, or of a segment after the server's FIN, on the memory that a server keeps of its clients.
 pub(super) fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
     if c.role(from) != Role::Client || s.icmp().is_some() {
         return;

@@ -1,8 +1,8 @@
 //! Which connections to evict when there is no more room.
 //!
-//! First those that have ended. Then a part of the connections that show no trouble: chosen by when they began, so that
-//! of all connections the same part is followed to its end, early and late ones alike. New ones of the other part are
-//! counted, and not followed. The part grows again as the pressure eases. Connections in trouble go last.
+//! First those that have ended are evicted. Then a part of the connections without trouble, chosen by when they began,
+//! so that early and late connections are followed to their end in the same proportion. New ones of the other part are
+//! counted, and not followed. The part grows again as the pressure eases. Connections in trouble are evicted last.
 //!
 //! A fingerprint stays of each connection that is evicted: its later segments begin no other connection.
 
@@ -17,15 +17,15 @@ use crate::flow::store::evicted::Stage;
 use crate::flow::store::slots::{At, Form, RecordRef};
 use crate::time::{Span, Timestamp};
 
-/// When this long no connection was evicted, the share of connections that are followed doubles.
+/// If no connection was evicted for this long, the share of connections that are followed doubles.
 const EASES_AFTER: Span = Span::secs(10);
 /// For this many listeners the tracker counts how many of the evicted connections were completed.
 const MOST_LISTENERS: usize = 1_024;
-/// If fewer than one in this many go otherwise, those in trouble go, too.
+/// If fewer than one in this many shows no trouble, those in trouble are evicted, too.
 const TOO_FEW: usize = 16;
 /// If at least one in this many shows no trouble, those in trouble stay.
 const MANY_UNTROUBLED: usize = 4;
-/// The floor is not raised beyond this to spare those in trouble: one in 256 lies above it.
+/// The floor is not raised beyond this to keep those in trouble: one in 256 lies above it.
 const HIGHEST_FLOOR: u32 = u32::MAX - u32::MAX / 256;
 
 /// Evicted connections that are followed again may take one part in this many of the room.
@@ -36,7 +36,7 @@ const READMITTED: usize = 4;
 pub(super) enum EvictedMatch {
     /// No connection that was evicted.
     Unknown,
-    /// One that was evicted, or may have been: it is counted and begins no other connection.
+    /// An evicted one, certainly or possibly: the segment is counted and begins no other connection.
     Counted,
     /// One that was evicted after its handshake was complete; the server asks for the final ACK again.
     Troubled,
@@ -51,7 +51,7 @@ pub struct EvictedActivity {
     pub strays: u64,
     /// Handshakes that were completed, by listener.
     pub completed: Map<Host, u64>,
-    /// The same of all listeners.
+    /// The same for all listeners together.
     pub all_completed: u64,
 }
 
@@ -71,7 +71,7 @@ impl EvictedActivity {
     }
 }
 
-/// By which number a connection stays: the higher the longer. It depends on nothing but when it began.
+/// The priority of a connection: the higher, the longer it stays. It depends only on when the connection began.
 fn priority(at: Timestamp, what: At) -> u32 {
     let mixed = (at.0 as u64 ^ u64::from(what.0) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
@@ -88,7 +88,7 @@ impl Tracker {
         self.repeated.saturating_add(self.evicted_flows.repeated())
     }
 
-    /// Whether there is too little room, even after vacant room was given back.
+    /// Whether there is too little room, even after vacant memory was given back.
     pub(super) fn is_short(&mut self) -> bool {
         self.bytes() >= self.most_bytes && !self.shrink_storage()
     }
@@ -98,12 +98,12 @@ impl Tracker {
         while self.is_short() && self.evict(sink) {}
     }
 
-    /// Connections evicted that are followed again: each was counted before.
+    /// Evicted connections that are followed again: each was counted before.
     pub fn readmitted(&self) -> u64 {
         self.readmitted
     }
 
-    /// Whether a segment of no known connection belongs to one that was evicted, or may.
+    /// Whether a segment of no known connection belongs to an evicted one, certainly or possibly.
     #[cold]
     #[inline(never)]
     pub(super) fn evicted_segment(&mut self, tag: u32, s: &Segment) -> EvictedMatch {
@@ -169,7 +169,7 @@ impl Tracker {
         self.full_segment(at, place, from, s, sink);
     }
 
-    /// Whether a new connection is only counted, because too many are followed already; then it has been.
+    /// Whether a new connection is only counted, because too many are followed already; if so, it has been counted.
     #[cold]
     #[inline(never)]
     pub(super) fn is_passed_over(
@@ -206,7 +206,7 @@ impl Tracker {
         true
     }
 
-    /// Makes room: see the module. Says whether anything could go.
+    /// Makes room: see the module. Returns whether anything could be evicted.
     pub(super) fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
         self.evict_first(&[WaitKind::Expiry, WaitKind::Closing, WaitKind::Aftermath], sink)
             || self.thin_out(sink)
@@ -231,7 +231,7 @@ impl Tracker {
         false
     }
 
-    /// Lets go of a further part of the connections.
+    /// Evicts a further part of the connections.
     fn thin_out(&mut self, sink: &mut Sink<'_>) -> bool {
         let held = self.followed();
         self.thinned = self.now;
@@ -249,7 +249,7 @@ impl Tracker {
         gone > 0
     }
 
-    /// Raises the floor, and lets go of what lies below it and shows no trouble.
+    /// Raises the floor, and evicts the connections below it that show no trouble.
     fn sweep_untroubled(&mut self, sink: &mut Sink<'_>) -> usize {
         self.floor = self.floor.saturating_add(!self.floor / 4).saturating_add(1);
         self.sweep(|tracker, what| !tracker.is_troubled(what), sink)
@@ -265,7 +265,7 @@ impl Tracker {
             .count()
     }
 
-    /// Lets go of connections below the floor, if they `may` go, and says how many.
+    /// Evicts connections below the floor for which `may` returns true; returns how many.
     fn sweep(&mut self, may: impl Fn(&Tracker, At) -> bool, sink: &mut Sink<'_>) -> usize {
         let mut gone = 0_usize;
         for wait in [WaitKind::Handshake, WaitKind::Open] {
@@ -308,7 +308,7 @@ impl Tracker {
         }
     }
 
-    /// Lets go of one connection, and remembers its fingerprint.
+    /// Evicts one connection, and remembers its fingerprint.
     fn let_go_of(&mut self, what: At, sink: &mut Sink<'_>) {
         let head = *self.heads.get(what);
         let place = head.body.place();

@@ -13,13 +13,13 @@ use crate::time::{Span, Timestamp};
 /// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
 /// (`tcp_syn_retries` 6 with linear time-outs); the last SYN-ACK request dies after 64 s.
 const HANDSHAKE: Span = Span::secs(180);
-/// An idle open connection: above the first keepalive probe (7,200 s) and all its retries (9 times 75 s).
+/// An open connection that is idle: longer than the first keepalive probe (7,200 s) and all its retries (9 times 75 s).
 pub(super) const OPEN: Span = Span::secs(3 * 3600);
-/// A connection that is over: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
+/// A connection that has ended: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
 pub(super) const OVER: Span = Span::secs(65);
-/// How long after a RST the connection is still watched in full: its peer may not have got it and go on.
+/// How long after a RST the connection is still tracked in full: its peer may not have got it and go on.
 const AFTERMATH: Span = Span::secs(2);
-/// How long after the last acknowledgment: copies of the last packets come at once.
+/// How long after the last acknowledgment it is: copies of the last packets come at once.
 const CLOSING: Span = Span::millis(50);
 
 /// Which wait a connection is in.
@@ -100,7 +100,7 @@ impl CheckQueues {
     }
 }
 
-/// Whether a segment comes so soon after the one at `last` that no wait can be over.
+/// Whether a segment comes so soon after the one at `last` that no wait can have ended.
 #[inline]
 pub(super) fn is_within_shortest_wait(s: &Segment, last: Timestamp) -> bool {
     s.time.0.wrapping_sub(last.0) as u64 <= CLOSING.0 as u64
@@ -160,7 +160,8 @@ impl Tracker {
                 }
                 let queue = self.checks.of_mut(wait);
                 queue.pop_front();
-                // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
+                // Checks that come soon concern records that were last used long ago: as in `segments`, these are
+                // prefetched.
                 let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
                 let (next, later) = (soon(TOGETHER / 4), soon(TOGETHER / 2));
                 self.heads.prefetch(later);

@@ -1,4 +1,5 @@
-//! What the programs must know of this kernel: where fields lie, which arguments its hooks have, what reasons are called.
+//! The facts about this kernel that the programs need: where fields lie, the arguments of its hooks, the names of its
+//! reasons.
 //!
 //! All of it comes from the kernel's own description. Fields move and numbers change from version to version.
 
@@ -6,11 +7,11 @@ use std::collections::BTreeMap;
 
 use super::btf::{Btf, Parameter, TypeId};
 
-/// Functions whose entry shows the queues of a listener, with what passes through them.
+/// Functions at whose entry the queues of a listener are read, and the packets that pass through them.
 pub const FUNCTIONS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
 
-/// Reasons of packets that were not lost: freed after use, or in a queue of a socket that went away. Or a copy for a
-/// packet socket or raw socket that has no room for it: TCP gets the packet itself.
+/// Reasons of packets that were not lost: freed after use, or in a queue of a socket that went away. Another is a copy
+/// for a packet socket or raw socket without room: TCP gets the packet itself.
 const NO_LOSS: [&str; 4] = [
     "SKB_CONSUMED",
     "SKB_DROP_REASON_QUEUE_PURGE",
@@ -47,7 +48,7 @@ pub struct Fields {
     pub state: i32,
     /// `sock.__sk_common.skc_family`
     pub family: i32,
-    /// `inet_sock.inet_sport`: a socket that was closed has given up its `skc_num`.
+    /// `inet_sock.inet_sport`: a socket that was closed no longer has its `skc_num`.
     pub local_port: i32,
     /// `sock.__sk_common.skc_dport`
     pub peer_port: i32,
@@ -71,7 +72,7 @@ pub struct Fields {
     pub next_sent: i32,
 }
 
-/// Which argument is what; arguments are counted from 0.
+/// The place of each argument, counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Arguments {
     /// The packet.
@@ -118,8 +119,7 @@ pub struct Layout {
 impl Layout {
     /// What `btf` says.
     ///
-    /// # Errors
-    /// The name of what this kernel does not have.
+    /// # Errors The name of a field or tracepoint that this kernel does not have.
     pub fn of(btf: &Btf) -> Result<Layout, String> {
         let drop_reasons = btf.names_of("skb_drop_reason");
         let no_loss = drop_reasons

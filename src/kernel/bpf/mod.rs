@@ -1,9 +1,9 @@
-//! The kernel's own word on packets, by small programs that run in it (BPF).
+//! The kernel's own statements about packets, from small programs that run in it (BPF).
 //!
 //! * [`btf`] and `layout`: where fields lie in the running kernel, and what its reasons are called.
 //! * `assembler` and `programs`: the programs, assembled when they are loaded. No compiler is needed.
 //! * `system` and `ring`: system calls, and the memory shared with the kernel.
-//! * [`record`]: what comes out.
+//! * [`record`]: the records that they write.
 //! * [`Probes`]: all of it together; [`reader`] is the thread that reads their records.
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ use system::{Access, MapKind, ProgramKind, SharedMap};
 /// Room for 60,000 records: a fifth of a second of 300,000 drops a second.
 const RING: u32 = 8 << 20;
 
-/// What the programs of this process see, and can say.
+/// What the programs of this process see and can report.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProbeSupport {
     /// Drops come with a reason (Linux 5.17 and later).
@@ -45,12 +45,12 @@ pub struct ProbeSupport {
     pub functions: Vec<&'static str>,
     /// Why there are no such functions, if so.
     pub without_functions: Option<String>,
-    /// Where a packet was dropped can be said by name.
+    /// The place of a drop can be named.
     pub names: bool,
 }
 
 impl fmt::Display for ProbeSupport {
-    /// One line: which statements the kernel gives, and what would give more.
+    /// One line: which statements the kernel gives, and what is missing for more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let with = |has: bool, since: &str| match has {
             true => "with their reasons".to_owned(),
@@ -78,7 +78,7 @@ impl fmt::Display for ProbeSupport {
     }
 }
 
-/// Why nothing can be asked of the kernel, and what would help.
+/// Why the kernel cannot be asked, and what would help.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {remedy}")]
 pub struct Refused {
@@ -90,8 +90,7 @@ pub struct Refused {
 
 /// The number of the network namespace of the calling thread.
 ///
-/// # Errors
-/// What the system says.
+/// # Errors The error of the system.
 pub fn own_namespace() -> io::Result<u32> {
     let file = fs::metadata("/proc/thread-self/ns/net")?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file))
@@ -105,7 +104,7 @@ pub struct Probes {
     names: KernelNames,
     offer: ProbeSupport,
     programs: Vec<OwnedFd>,
-    /// The programs end with these.
+    /// The programs end when these are closed.
     links: Vec<OwnedFd>,
 }
 
@@ -128,7 +127,7 @@ impl KernelNames {
         self.reset_reasons.get(&number).map(String::as_str)
     }
 
-    /// The kernel's function that an address lies in.
+    /// The kernel function that contains an address.
     pub fn function(&self, address: u64) -> Option<&str> {
         self.symbols.function(address)
     }
@@ -145,9 +144,9 @@ pub struct ProbeCounts {
 }
 
 impl Probes {
-    /// Has the kernel tell of the packets of one network namespace (the inode number of `/proc/PID/ns/net`).
+    /// Makes the kernel report the packets of one network namespace (the inode number of `/proc/PID/ns/net`).
     ///
-    /// Takes `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. All rights may be given up afterwards.
+    /// Needs `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. All rights may be given up afterwards.
     ///
     /// # Errors
     /// Something is missing: it is named, with the remedy.
@@ -226,7 +225,7 @@ impl Probes {
     }
 }
 
-/// Watches what functions it can: by fentry, else by kprobes. Gives their names, and why some are missing.
+/// Watches as many functions as possible: by fentry, else by kprobes. Returns their names, and why some are missing.
 fn attach_functions(target: &Target<'_>, links: &mut Vec<OwnedFd>) -> (Vec<&'static str>, Option<String>) {
     let kprobes = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type");
     let kprobes: Option<u32> = kprobes.ok().and_then(|kind| kind.trim().parse().ok());

@@ -1,7 +1,7 @@
 //! The programs that run in the kernel, one for each hook.
 //!
-//! Each looks at one packet: is it TCP, and of the namespace that is watched? Then it copies what tells the packet from
-//! others into a record. Nothing is changed in the kernel, and nobody is woken: the reader comes by itself.
+//! Each looks at one packet: is it TCP, and of the namespace that is watched? Then it copies the fields that identify
+//! the packet into a record. The programs change nothing in the kernel and wake nobody: the reader polls.
 
 use super::assembler::Jump::{Always, Differs, Equal, WordDiffers};
 use super::assembler::Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
@@ -10,7 +10,7 @@ use super::assembler::{Assembler, Helper, OUT};
 use super::layout::{Arguments, Fields, Layout};
 use super::record::{COPIED, LISTEN, RECORD, event, place};
 
-/// Where the record lies on the stack, and eight bytes for whatever is read.
+/// Where the record lies on the stack, and eight bytes for temporary values.
 const SCRATCH: i16 = -8;
 const AT: i16 = SCRATCH - RECORD as i16;
 
@@ -36,7 +36,7 @@ pub mod shared {
 /// A listener whose queues are far from full is sampled this often.
 const SAMPLE: i32 = 100_000_000;
 
-/// What every program needs to know.
+/// The values that every program needs.
 pub struct Target<'l> {
     /// The kernel.
     pub layout: &'l Layout,
@@ -51,9 +51,9 @@ pub struct Target<'l> {
 /// Where a program finds its arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArgumentLayout<'l> {
-    /// One after the other, eight bytes each: tracepoints and fentry.
+    /// One after the other, eight bytes each: for tracepoints and fentry.
     InOrder,
-    /// In the registers of a kprobe, which lie there.
+    /// In the registers of a kprobe, at these places.
     Registers(&'l [i16]),
 }
 

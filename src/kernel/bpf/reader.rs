@@ -1,7 +1,7 @@
-//! The thread that reads what the programs say.
+//! The thread that reads the records of the programs.
 //!
-//! The programs wake nobody. It looks by itself: often while much comes, ten times a second otherwise, and four times a
-//! second after some seconds without a word.
+//! The programs wake nobody, so the thread polls: often while many records come, ten times a second otherwise, and four
+//! times a second after some seconds without a record.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,16 +17,17 @@ use crate::capture::steady::SteadyClock;
 use crate::kernel::verdict::{KernelEvent, Name, NewStatements, Statement};
 use crate::time::Timestamp;
 
-/// How long it rests when little came.
+/// How long it sleeps when few records came.
 const REST: Duration = Duration::from_millis(100);
 /// And while much comes.
 const SHORT_REST: Duration = Duration::from_millis(10);
-/// And when nothing came for [`SILENT_FROM`] looks.
+/// How long it sleeps when none came for [`SILENT_FROM`] looks.
 const LONG_REST: Duration = Duration::from_millis(250);
 const SILENT_FROM: u32 = 50;
 /// More records than this at once are unusual.
 const MUCH: usize = 500;
-/// Functions that give a copy of a packet to a packet socket or a raw socket. Where they drop it, TCP has the packet itself.
+/// Functions that give a copy of a packet to a packet socket or a raw socket. If they drop it, TCP still has the packet
+/// itself.
 const OF_COPIES: [&str; 8] = [
     "packet_rcv",
     "packet_rcv_spkt",
@@ -73,7 +74,7 @@ impl VerdictReader {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).lost
     }
 
-    /// Ends it, and gives all that was said until now.
+    /// Ends the thread, and returns all remaining statements.
     pub fn finish(&mut self) -> NewStatements {
         self.stop();
         self.drain_statements()
@@ -104,7 +105,7 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
     while !is_last {
         // Statements from before the request are read after it.
         is_last = stop.load(Ordering::Acquire);
-        // Where the machine's clock is set back the times of packets go on, and so do these.
+        // If the machine's clock is set back, the times of packets go on, and so do these.
         clock.look();
         let offset = clock_offset().saturating_add(clock.offset().0);
         let until = clock.now();
@@ -145,7 +146,7 @@ fn is_of_copy(statement: &Statement) -> bool {
     function.is_some_and(|function| OF_COPIES.contains(&function))
 }
 
-/// Names that were said before: each is kept once.
+/// Names that occurred before: each is kept once.
 #[derive(Default)]
 struct KnownNames {
     reasons: HashMap<(bool, u32), Option<Name>>,
@@ -169,7 +170,7 @@ impl KnownNames {
         let place = record.location;
         let of_place = || if place == 0 { None } else { names.function(place).map(Name::from) };
         let function = match record.event {
-            // The programs at functions number them.
+            // The programs at functions use their numbers.
             KernelEvent::AtListener => {
                 super::layout::FUNCTIONS.get(record.reason as usize).map(|name| Name::from(*name))
             }

@@ -1,4 +1,4 @@
-//! What a program hands over: one record of fixed size, and how it is read.
+//! A record of a program: its fixed layout, and how it is read.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ pub const RECORD: usize = 128;
 /// Bytes that are copied of a packet: an IPv4 header with options, or an IPv6 header, and a TCP header without options.
 pub const COPIED: usize = 80;
 
-/// Where things lie in a record; the programs write them there.
+/// Where fields lie in a record; the programs write them there.
 pub mod place {
     /// What happened: one of [`super::event`].
     pub const EVENT: i16 = 0;
@@ -18,7 +18,7 @@ pub mod place {
     pub const REASON: i16 = 4;
     /// Where in the kernel's code.
     pub const LOCATION: i16 = 8;
-    /// When, by the clock that starts with the machine.
+    /// When, by the clock that starts when the machine does.
     pub const TIME: i16 = 16;
     /// `sk_buff.len`
     pub const LENGTH: i16 = 24;
@@ -36,7 +36,7 @@ pub mod place {
     pub const COOKIES: i16 = 45;
     /// The packet from its network header on, or for [`super::event::RESET_BY_SOCKET`] the socket's addresses.
     pub const PACKET: i16 = 48;
-    /// Of a socket's addresses: the family. Those below are of them too.
+    /// The family of a socket's addresses. The fields below belong to a socket's addresses, too.
     pub const FAMILY: i16 = 48;
     /// Its own port, in network order.
     pub const LOCAL_PORT: i16 = 50;
@@ -54,7 +54,7 @@ pub mod place {
     pub const NEXT_SENT: i16 = 96;
 }
 
-/// What happened, as the programs number it.
+/// The kind of event, as the programs number it.
 pub mod event {
     /// The kernel freed a packet that it had not used.
     pub const DROPPED: i32 = 1;

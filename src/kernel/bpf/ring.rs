@@ -12,7 +12,7 @@ use super::system::{Access, MapKind, SharedMap, map, page};
 const BUSY: u32 = 1 << 31;
 /// A record was given up by the program.
 const DISCARDED: u32 = 1 << 30;
-/// Bytes before each record: its length, and something of the kernel's own.
+/// Bytes before each record: its length, and a field of the kernel's.
 const HEAD: usize = 8;
 
 /// The result of reading a ring.
@@ -76,7 +76,7 @@ impl BpfRing {
                 records += 1;
             }
             self.read += (length + HEAD).next_multiple_of(8) as u64;
-            // Little by little: a program need not wait until a long queue is read.
+            // The place is moved on often: a program need not wait until a long queue is read.
             self.consumer.set_double(0, self.read);
         }
         Drained { records, is_blocked }

@@ -49,7 +49,7 @@ fn function(line: &str) -> Option<(u64, &str)> {
     let mut words = line.split_ascii_whitespace();
     let address = u64::from_str_radix(words.next()?, 16).ok().filter(|address| *address != 0)?;
     let kind = words.next()?;
-    // A compiler cuts rarely used parts out of functions and numbers them: they bear the name of the whole.
+    // Compilers cut rarely used parts out of functions and number them: they get the name of the whole function.
     let name = words.next()?.split('.').next()?;
     matches!(kind, "t" | "T" | "w" | "W").then_some((address, name))
 }

@@ -1,4 +1,4 @@
-//! The system calls that BPF takes, and the memory that is shared with the kernel. The only unsafe code of the module.
+//! The system calls for BPF, and the memory that is shared with the kernel. The only unsafe code of the module.
 //!
 //! Everything handed to the kernel is owned by the caller until the call returns. What comes back is a descriptor, which
 //! is owned from then on, or an error.
@@ -30,7 +30,7 @@ const EVENT_SET_PROGRAM: libc::Ioctl = 0x4004_2408;
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: libc::c_ulong = 8;
 
-/// What the verifier says of a program that it refuses, at most.
+/// Room for the verifier's message about a program that it refuses, bytes.
 const LONGEST_LOG: usize = 1 << 18;
 
 /// Kinds of maps, as the kernel numbers them.
@@ -90,7 +90,7 @@ impl Attributes {
     }
 }
 
-/// Takes what a system call gave: a descriptor or an error.
+/// Turns the result of a system call into a descriptor or an error.
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -125,7 +125,7 @@ pub fn map(kind: MapKind, size: u32, entries: u32) -> io::Result<OwnedFd> {
 pub fn load(kind: ProgramKind, name: &str, code: &[u64], function: u32) -> io::Result<OwnedFd> {
     /// At the entry of a function.
     const ENTRY: u32 = 24;
-    // Helpers that read the kernel's memory are for programs under its licence; ours may be had under it too.
+    // Helpers that read the kernel's memory require a licence compatible with the kernel's; ours is.
     let licence = c"Dual MIT/GPL";
     let attributes = || {
         let attach = if kind == ProgramKind::Tracing { ENTRY } else { 0 };
@@ -160,8 +160,7 @@ pub fn load(kind: ProgramKind, name: &str, code: &[u64], function: u32) -> io::R
 
 /// Runs a program at a tracepoint; a tracing program, with an empty name, at its function. It ends with the descriptor.
 ///
-/// # Errors
-/// What the kernel says.
+/// # Errors The kernel's error.
 pub fn attach(tracepoint: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
     let name = CString::new(tracepoint)?;
     let at = if tracepoint.is_empty() { ptr::null() } else { name.as_ptr() };
@@ -189,8 +188,7 @@ pub fn misses(program: &OwnedFd) -> u64 {
 
 /// Runs a program at the entry of a function, by a kprobe of type `kind`. It ends with the descriptor.
 ///
-/// # Errors
-/// What the kernel says.
+/// # Errors The kernel's error.
 pub fn attach_kprobe(kind: u32, function: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
     let name = CString::new(function)?;
     // struct perf_event_attr: type, size, and the function's name where other events have their first number.
@@ -248,7 +246,7 @@ pub fn page() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// What may be done to shared memory.
+/// The permitted access to shared memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Reading.
@@ -270,8 +268,7 @@ unsafe impl Send for SharedMap {}
 impl SharedMap {
     /// Maps `length` bytes of a map, from `offset` on (a multiple of a page).
     ///
-    /// # Errors
-    /// What the kernel says.
+    /// # Errors The kernel's error.
     pub fn new(map: &OwnedFd, offset: usize, length: usize, access: Access) -> io::Result<SharedMap> {
         let rights = match access {
             Access::Read => libc::PROT_READ,

@@ -1,4 +1,4 @@
-//! Which packet of the capture a statement is about.
+//! Finds the packet of the capture that a statement is about.
 //!
 //! The capture and the kernel see a packet a few microseconds apart. They are joined by the four-tuple, the sequence and
 //! acknowledgment numbers, the control bits and the IP ID, within some milliseconds. The namespace is the same: the
@@ -6,9 +6,9 @@
 //!
 //! * **Offloads.** A packet that the kernel merged after the capture (GRO) holds several captured segments. A packet that it
 //!   divided after the capture (TSO) is a part of one. A drop of the whole counts for its parts. A dropped part counts for nothing.
-//! * **NAT on this host.** The capture has the addresses of one side, the statement those of the other. Then numbers,
-//!   control bits and IP ID must fit, and one end.
-//! * **Copies.** `-i any` sees a packet at each interface that it passes. All copies are judged alike.
+//! * **NAT on this host.** The capture has the addresses of one side, the statement those of the other. Then one end,
+//!   the numbers, the control bits and the IP ID must match.
+//! * **Copies.** `-i any` captures a packet at each interface that it passes. All copies get the same judgement.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -16,21 +16,21 @@ use super::verdict::{KernelEvent, Queues, SegmentKey, Statement};
 use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
 use crate::time::{Span, Timestamp};
 
-/// A packet and the statement about it are no further apart.
+/// A packet and the statement about it are no further apart than this.
 pub const NEAR: Span = Span::millis(10);
 /// A statement is joined when the capture is ahead of it by this much: until then its packet may still come.
 pub const PATIENCE: Span = Span::millis(120);
-/// Segments are remembered for so long.
+/// Segments are remembered for this long.
 const MEMORY: Span = Span::secs(3);
-/// And no more of them than this.
+/// No more segments than this are remembered.
 const MOST: usize = 250_000;
-/// Statements that wait at most.
+/// No more statements than this wait.
 const MOST_WAITING: usize = 250_000;
 
 /// Control bits that decide what the kernel does. PSH and the ECN bits change where segments are merged.
 const DECISIVE: Flags = Flags::SYN.with(Flags::RST).with(Flags::ACK);
 
-/// The fate of the statements.
+/// The results of joining.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct JoinCounts {
     /// Joined with a packet.
@@ -84,7 +84,7 @@ struct Candidate {
     seq: u32,
     payload: u32,
     ip_id: u16,
-    /// By which way a copy came, as far as the capture tells.
+    /// The interface and direction of a copy, as far as the capture shows them.
     way: u16,
     fit: StatementMatch,
 }
@@ -144,7 +144,7 @@ impl Joiner {
         self.join_all(due)
     }
 
-    /// Joins all statements that wait: nothing comes any more.
+    /// Joins all statements that wait: no further packets come.
     pub fn finish(&mut self) -> Vec<(PacketId, Statement)> {
         let due = std::mem::take(&mut self.waiting);
         self.join_all(due)
@@ -152,7 +152,7 @@ impl Joiner {
 
     fn join_all(&mut self, due: Vec<Statement>) -> Vec<(PacketId, Statement)> {
         let mut sought: Vec<PendingStatement> = due.iter().map(PendingStatement::of).collect();
-        // A RST that answers a segment is that segment's own affair, and the RST is in the capture, too.
+        // The RST that answers a segment belongs to that segment, although the RST is in the capture, too.
         let answers: Vec<Statement> = due.iter().filter_map(answer).collect();
         sought.extend(answers.iter().map(PendingStatement::of));
         let all: Vec<&Statement> = due.iter().chain(&answers).collect();
@@ -177,7 +177,7 @@ impl Joiner {
         self.decide(&sought, &all, due.len())
     }
 
-    /// Looks through the segments near the statements; `key` and `of` must agree before `fits` is asked.
+    /// Looks through the segments near the statements; `fits` is called only where `key` and `of` agree.
     fn search(
         &self,
         sought: &mut [PendingStatement],
@@ -207,7 +207,7 @@ impl Joiner {
         }
     }
 
-    /// Gives each statement its packet, unless there may be another.
+    /// Gives each statement its packet, unless another packet fits as well.
     fn decide(
         &mut self,
         sought: &[PendingStatement],
@@ -247,8 +247,8 @@ impl Joiner {
     }
 }
 
-/// What several statements say of the same packets. If there are as many such statements as packets, it does not matter
-/// which is whose.
+/// Several statements about the same packets. If there are as many of them as packets, it does not matter which belongs
+/// to which.
 #[derive(PartialEq, Eq, Hash)]
 struct Alike<'s> {
     packets: Vec<PacketId>,
@@ -269,7 +269,7 @@ impl<'s> Alike<'s> {
         }
     }
 
-    /// How many statements are alike, of those that several packets fit.
+    /// How many statements are alike, among those that several packets fit.
     fn count(sought: &[PendingStatement], all: &[&'s Statement]) -> HashMap<Alike<'s>, usize> {
         let mut counts = HashMap::new();
         for (one, statement) in sought.iter().zip(all) {
@@ -355,7 +355,7 @@ impl PendingStatement {
     fn fits_translated(&self, segment: &Segment) -> Option<StatementMatch> {
         let one_end = self.source == (segment.src, segment.src_port)
             || self.destination == (segment.dst, segment.dst_port);
-        // Without an IP ID the numbers of a SYN alone are too little.
+        // Without an IP ID the numbers of a SYN alone do not identify it.
         let numbers = self.numbers.ip_id.map_or(self.numbers.ack != 0, |id| id != 0 && id == segment.ip_id);
         let same = segment.seq.0 == self.numbers.seq && segment.payload == self.payload;
         (one_end && numbers && same && !segment.traits.has(Traits::ICMP_ERROR) && self.same_bits(segment))
@@ -366,7 +366,8 @@ impl PendingStatement {
         let flags = self.numbers.flags & DECISIVE;
         let is_reset = flags.has(Flags::RST) && self.numbers.ip_id.is_none();
         match is_reset {
-            // Of a RST that a socket sends the acknowledgment number is not known here, of an answer to a segment it is.
+            // For a RST that a socket sends, the acknowledgment number is not known here; for an answer to a segment it
+            // is.
             true => {
                 segment.flags.has(Flags::RST) && (self.numbers.ack == 0 || segment.ack.0 == self.numbers.ack)
             }
@@ -385,7 +386,7 @@ impl PendingStatement {
 impl Candidate {
     fn of(segment: &Segment, fit: StatementMatch) -> Candidate {
         let direction = segment.traits & (Traits::OUTGOING | Traits::INCOMING);
-        // The capture is one of several interfaces.
+        // The capture comes from one of several interfaces.
         let way = segment.packet.capture() << 8 ^ direction.0 >> 7;
         Candidate {
             packet: segment.packet,
@@ -407,7 +408,7 @@ fn is_near(a: Timestamp, b: Timestamp) -> bool {
     apart <= NEAR && apart >= Span(-NEAR.0)
 }
 
-/// Whether these are one packet, seen several times: with the same IP ID, or each on a way of its own.
+/// Whether these are one packet, captured several times: with the same IP ID, or each at another interface.
 fn are_copies(same: &[Candidate]) -> bool {
     let first = same[0].ip_id;
     let one_id = first != 0 && same.iter().all(|candidate| candidate.ip_id == first);
@@ -417,7 +418,7 @@ fn are_copies(same: &[Candidate]) -> bool {
     one_id || ways.len() == same.len()
 }
 
-/// Whether each of these parts of what begins at `seq` is there once, copies aside.
+/// Whether each of these parts of the packet at `seq` is there once, not counting copies.
 fn are_once(parts: &[Candidate], seq: u32) -> bool {
     let mut by_seq: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
     parts.iter().for_each(|part| by_seq.entry(part.seq.wrapping_sub(seq)).or_default().push(*part));

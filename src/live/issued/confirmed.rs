@@ -1,4 +1,4 @@
-//! What the kernel has confirmed stands: what comes later may add to it, but does not overrule it.
+//! A finding that the kernel has confirmed stands: later knowledge may add to it, but does not overrule it.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,12 @@ use crate::detect::spec::Property;
 use crate::live::witness::RemainingFindings;
 use crate::model::Kind;
 
-/// What the detectors and the kernel say at one moment.
+/// The results of the detectors and of the kernel at one moment.
 pub(super) struct LookResults {
     keys: HashSet<IssuedKey>,
-    /// Those of them that the kernel confirms now.
+    /// The drafts that the kernel confirms now.
     confirmed: HashSet<IssuedKey>,
-    /// Connections of which the kernel confirms now how their handshake went.
+    /// Connections whose handshake the kernel confirms now, with its outcome.
     explained: HashSet<PacketId>,
 }
 
@@ -39,7 +39,7 @@ impl LookResults {
         self.confirmed.contains(&key)
     }
 
-    /// What this finding rests on now.
+    /// The evidence that this finding rests on now.
     pub(super) fn backing(&self, key: IssuedKey) -> Backing {
         if self.is_confirmed(key) { Backing::Kernel } else { Backing::Packets }
     }
@@ -50,7 +50,7 @@ impl LookResults {
     }
 }
 
-/// Whether a kind says how a connection was set up, or why it was not: a connection has one of these.
+/// Whether a kind describes how a connection was set up, or why it was not: a connection has only one of these.
 fn explains_set_up(kind: Kind) -> bool {
     let spec = registry::spec(kind);
     spec.has(Property::ExplainsHandshake) || spec.has(Property::PreventsSetUp)
@@ -82,7 +82,7 @@ impl IssuedFindings {
         true
     }
 
-    /// What the kernel confirmed of the same connection or place.
+    /// The findings confirmed by the kernel of the same connection or place.
     fn standing(&self, key: IssuedKey) -> Vec<IssuedKey> {
         let keys = match key.connection() {
             Some(connection) => self.by_connection.get(&connection).cloned().unwrap_or_default(),
@@ -95,7 +95,7 @@ impl IssuedFindings {
         keys.into_iter().filter(by_kernel).collect()
     }
 
-    /// Notes on confirmed findings of the same connection that its server has changed since.
+    /// Adds a note to confirmed findings of the same connection whose server has changed since.
     pub(super) fn add_change(
         &mut self,
         key: IssuedKey,

@@ -12,10 +12,10 @@ use crate::time::{Span, Timestamp};
 /// How often growing counts are reported.
 const GROWTH: Span = Span::secs(5);
 
-/// Client addresses of one incident that are told apart where its findings are only counted.
+/// How many client addresses of one incident are distinguished where its findings are only counted.
 const MOST_CLIENTS: usize = 65_536;
 
-/// Kinds at listeners of which findings are only counted: a scan of ports makes one of each.
+/// How many kinds at listeners may have findings that are only counted: a scan of ports makes one of each.
 const MOST_FOLDED: usize = 4_096;
 
 /// Findings that are only counted.
@@ -37,7 +37,7 @@ impl IssuedFindings {
                 self.forgotten += 1;
                 return;
             }
-            // Those that are listed are not to be counted again.
+            // Findings that are listed must not be counted again.
             let listed = self.entries.values().filter(|entry| !entry.over);
             let here = listed.map(|entry| &*entry.draft).filter(|d| (d.kind, d.server) == place);
             let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
@@ -55,7 +55,7 @@ impl IssuedFindings {
         if self.folded.is_empty() { None } else { self.folded.get(&name_of(incident)) }
     }
 
-    /// Tells how much is only counted, now and then.
+    /// Reports the counts from time to time.
     pub(super) fn grow(&mut self, now: Timestamp, events: &mut Vec<LiveEvent>) {
         if self.folded.is_empty() {
             return;
@@ -65,7 +65,7 @@ impl IssuedFindings {
         let mut gone = 0;
         self.folded.retain(|name, folded| {
             let Some(incident) = latest.get(name) else {
-                // Nothing of it is listed, or its incident is over.
+                // None of its findings is listed, or its incident has ended.
                 let stays = now - folded.until < QUIET;
                 gone += if stays { 0 } else { folded.count };
                 return stays;

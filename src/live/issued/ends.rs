@@ -1,5 +1,5 @@
-//! Findings that may come from either of two connections: packets under another address make a connection of their own, and
-//! which of the two is examined changes with time.
+//! Findings that may belong to either of two connections. Packets under another address form a connection of their own,
+//! and which of the two is examined changes with time.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::flow::key::Host;
 use crate::model::Kind;
 use crate::time::Timestamp;
 
-/// What makes such a finding the same: kind, client, server, beginning.
+/// Identifies such a finding: kind, client, server, beginning.
 type FindingIdentity = (Kind, Option<Host>, Option<Host>, Timestamp);
 
-/// That of a finding, if it is one of these.
+/// The identity of a finding, if it is one of these.
 fn ends(draft: &Draft) -> Option<FindingIdentity> {
     let is_seen_twice = registry::spec(draft.kind).has(Property::SeenUnderAnotherAddress);
     is_seen_twice.then(|| (draft.kind, draft.client, draft.server, draft.during().0))
@@ -23,7 +23,7 @@ fn ends(draft: &Draft) -> Option<FindingIdentity> {
 pub(super) struct IdentityIndex(HashMap<FindingIdentity, u64>);
 
 impl IdentityIndex {
-    /// The number of the same finding, told already of another connection.
+    /// The number of the same finding, issued already for another connection.
     pub(super) fn number(&self, draft: &Draft) -> Option<u64> {
         self.0.get(&ends(draft)?).copied()
     }
@@ -33,7 +33,7 @@ impl IdentityIndex {
         self.0.extend(ends(draft).map(|ends| (ends, number)));
     }
 
-    /// More is known of a finding: it was one, and is another.
+    /// More is known of a finding, so its identity has changed.
     pub(super) fn renew(&mut self, (was, is): (&Draft, &Draft), number: u64) {
         if ends(was) != ends(is) {
             self.forget(was, number);
@@ -41,7 +41,7 @@ impl IdentityIndex {
         }
     }
 
-    /// A finding is forgotten: nothing else is told as the same.
+    /// A finding is forgotten: no other one has its identity any more.
     pub(super) fn forget(&mut self, draft: &Draft, number: u64) {
         if let Some(ends) = ends(draft)
             && self.0.get(&ends) == Some(&number)

@@ -1,4 +1,4 @@
-//! The metrics. Gauges come from states, counters from events; counters only rise.
+//! The metrics. Gauges come from states, counters from events; counters never fall.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use crate::live::state::{ListenerState, WatchState};
 use crate::model::Kind;
 use crate::report::terminal::sanitize;
 
-/// How many listeners have series of their own; the others are together `other`.
+/// How many listeners have series of their own; all others share the label `other`.
 pub const MOST_LISTENERS: usize = 64;
 
 /// The label of events without a listener.
@@ -16,7 +16,7 @@ pub(super) const NONE: &str = "none";
 /// The label of listeners beyond the limit, and of those that are not known.
 pub(super) const OTHER: &str = "other";
 
-/// Everything that the page says.
+/// All values of the page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MetricValues {
     /// The latest state.
@@ -31,11 +31,11 @@ pub(super) struct MetricValues {
     pub unexplained: BTreeMap<String, u64>,
     /// Warnings.
     pub warnings: u64,
-    /// What listening sockets have dropped, by label: sockets that are gone stay counted.
+    /// The drops of listening sockets, by label: sockets that are gone stay counted.
     pub drops: BTreeMap<String, u64>,
-    /// What each socket had dropped at the latest look, by inode.
+    /// The drops of each socket at the latest look, by inode.
     dropped: BTreeMap<u64, u64>,
-    /// Listeners that have a label of their own: they keep it.
+    /// Listeners that have a label of their own, which they keep.
     labelled: BTreeSet<SocketAddr>,
 }
 
@@ -47,7 +47,7 @@ impl MetricValues {
         for interface in &mut self.state.interfaces {
             interface.name = sanitize(&interface.name).into_owned();
         }
-        // Sockets of this host come first: of servers seen on the wire there may be any number.
+        // Sockets of this host come first: there may be any number of servers that are only seen in packets.
         let (own, seen): (Vec<&ListenerState>, Vec<&ListenerState>) =
             state.listeners.iter().partition(|listener| listener.limit.is_some());
         for listener in own.into_iter().chain(seen) {
@@ -80,14 +80,14 @@ impl MetricValues {
         }
     }
 
-    /// The label of `server`: its listening socket, so that series can be joined with those of queues. An address
-    /// without a known listener may be anybody's, and is no label.
+    /// The label of `server`: the address of its listening socket, so that series can be joined with those of queues.
+    /// An address without a known listener may be chosen by anybody, and is no label.
     pub fn label(&self, server: Option<SocketAddr>) -> String {
         let Some(address) = server else { return NONE.to_owned() };
         let takes = |listener: &&ListenerState| {
             let at = listener.address;
             let any = at.ip().is_unspecified() && at.port() == address.port();
-            // One at `::` takes IPv4, too, unless it says otherwise.
+            // A socket at `::` takes IPv4, too, unless it was set otherwise.
             at == address || any && (at.is_ipv6() || address.is_ipv4())
         };
         // The most exact one, as the kernel chooses.

@@ -1,4 +1,4 @@
-//! Who may read the page, and for how long: a few at once, each for some seconds, whatever they send.
+//! The server of the page and its limits: a few clients at once, each for some seconds, whatever they send.
 //!
 //! It is an HTTP/1.1 server of one page in the time that a scrape needs. A library for servers would bring routing,
 //! keep-alive and a thread pool that a slow client fills. This server only has to keep its limits.
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 
 use crate::fault;
 
-/// Clients that are served at once; when one more comes the oldest of them is hung up on. A scrape takes milliseconds, so
-/// that is a slow one.
+/// Clients that are served at once. When one more comes, the connection of the oldest is closed: a scrape takes
+/// milliseconds, so that client is slow.
 pub(super) const MOST_CLIENTS: usize = 8;
-/// How long a client may take to send its request, and again to take the answer, however it spreads that.
+/// How long a client may take to send its request, and again to read the answer, at whatever pace.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest head of a request, bytes.
 const MOST_BYTES: usize = 8 << 10;
 /// Header lines of a request.
 const MOST_HEADERS: usize = 64;
-/// How often it is looked whether the end has come.
+/// How often the server checks whether it must end.
 const LOOK: Duration = Duration::from_millis(500);
-/// Where no descriptor is left it is tried again after this.
+/// If no descriptor is left, accepting is tried again after this.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The type of the page.
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -79,11 +79,10 @@ fn accept(listener: &TcpListener, page: &PageSource, ending: &AtomicBool) {
         next += 1;
         let Some(place) = ClientSlot::claim(&clients, next, &stream) else { continue };
         let page = Arc::clone(page);
-        // Where no thread can be had, the client is hung up on.
+        // If no thread can be started, the client's connection is closed.
         let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
             let _place = place;
-            // A client that went away has had its answer.
-            // One at which the program fails is hung up on.
+            // An error means that the client went away. If the program fails, the client's connection is closed.
             let _ = fault::contain(|| serve(stream, &page));
         });
     }
@@ -95,7 +94,7 @@ fn wait(listener: &TcpListener) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let most = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
     if poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&most)) != Ok(0) {
-        // Somebody is there. If they could not be let in before, no descriptor is left.
+        // A client is waiting. If it cannot be accepted, no descriptor is left.
         thread::sleep(PAUSE / 10);
     }
 }
@@ -194,7 +193,7 @@ fn answer(head: &[u8], page: &PageSource) -> String {
         return status("400 Bad Request", "");
     }
     let path = request.path.unwrap_or_default();
-    // Scrapers may add parameters; they choose nothing here.
+    // Scrapers may add parameters; they have no effect.
     if path.split('?').next() != Some("/metrics") {
         return status("404 Not Found", "");
     }

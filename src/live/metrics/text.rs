@@ -1,4 +1,4 @@
-//! How it is written: OpenMetrics text, in an order that never changes.
+//! The text format of the metrics: OpenMetrics, in an order that never changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -115,7 +115,7 @@ impl Collector for MetricsPage {
         )?;
         out.counters(
             "synscope_unexplained_counter_rise",
-            "The part of it that no packet seen explains.",
+            "The part of that rise that no captured packet explains.",
             self.0.unexplained.iter().map(|(name, rose)| (vec![("counter", name.as_str())], *rose)),
         )?;
         out.counters(
@@ -173,7 +173,7 @@ impl MetricsPage {
         }
         out.gauges(
             "synscope_open_incidents",
-            "Incidents that may still go on, by how they do: growing, steady, recovering.",
+            "Open incidents, by phase: growing, steady, recovering.",
             None,
             open.iter().map(|((kind, listener, phase), count)| {
                 (vec![("kind", *kind), ("listener", listener.as_str()), ("state", *phase)], *count)
@@ -202,7 +202,7 @@ impl MetricsPage {
                 |listener| listener.longest,
             ),
         ] {
-            // Queues of several listeners make no sum: those without a label of their own are left out.
+            // The queues of several listeners have no meaningful sum: those without a label of their own are left out.
             let own: BTreeMap<(String, String), u32> = listeners
                 .iter()
                 .filter_map(|listener| {
@@ -226,7 +226,7 @@ impl MetricsPage {
         self.states(out)
     }
 
-    /// What the sockets of each listener do now.
+    /// The states of each listener's sockets.
     fn states(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let own: BTreeMap<String, &ListenerState> = self
             .0
@@ -282,7 +282,8 @@ impl MetricsPage {
     }
 }
 
-/// The label of one of several sockets that share an address by `SO_REUSEPORT`, the worst first; empty for one alone.
+/// The label of one of several sockets that share an address by `SO_REUSEPORT`, the worst first; empty for a single
+/// socket.
 fn socket(listener: &ListenerState) -> String {
     listener.of_several.map(|(n, _)| n.to_string()).unwrap_or_default()
 }

@@ -10,11 +10,11 @@ use crate::extract::{ContextPackets, ends};
 use crate::model::{Finding, Incident, Severity};
 use crate::time::{Span, Timestamp};
 
-/// What lies this long before an incident is part of its evidence: what the listener did while all was well.
+/// Packets from this long before an incident are part of its evidence: they show the listener before the trouble.
 const LEAD: Span = Span::secs(30);
-/// And this long behind it.
+/// So are packets from this long after it.
 const TAIL: Span = Span::secs(1);
-/// Findings of one incident whose packets get comments; the packets of the others are saved without.
+/// How many findings of one incident have comments on their packets; the packets of the others are saved without.
 const MOST_FINDINGS: usize = 1_000;
 
 /// A file of evidence that is being written.
@@ -40,13 +40,13 @@ pub(super) struct IncidentEvidence {
     to: Timestamp,
     /// The first file of the ring that has not been searched.
     pub next: u64,
-    /// Where its packets were saved, once some were.
+    /// The file into which its packets were saved, once some were.
     pub saved: Option<EvidenceFile>,
-    /// The file of the ring that the last section of it was begun for.
+    /// The file of the ring for which the evidence's last section was begun.
     pub in_section: Option<u64>,
-    /// Whether something had to be left out.
+    /// Whether something did not fit.
     pub cut: bool,
-    /// How bad it is: on a full disk the gravest incident has the room.
+    /// Its severity: on a full disk the gravest incident gets the room.
     pub severity: Severity,
 }
 
@@ -68,7 +68,7 @@ impl IncidentEvidence {
         }
     }
 
-    /// Takes in a finding, or what more is known of it; `interfaces` are the names by which evidence is known.
+    /// Takes in a finding, or an update of it; `interfaces` are the names that its evidence uses.
     pub fn finding(&mut self, finding: &Finding, interfaces: &[String]) {
         if !self.findings.contains(&finding.id) && self.findings.len() >= MOST_FINDINGS {
             return;
@@ -82,7 +82,7 @@ impl IncidentEvidence {
             Some((client, server)) => {
                 self.connections.connections.insert(ends(client, server));
             }
-            // About a listener as a whole, or about a client's connections to anywhere.
+            // The finding is about a listener as a whole, or about a client's connections to any server.
             None => {
                 self.listeners.listeners.extend(client);
                 self.connections.listeners.extend(server.or(client));

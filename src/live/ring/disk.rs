@@ -1,4 +1,4 @@
-//! What the ring asks of a file system: little, so that a full one can be played.
+//! The few operations that the ring needs of a file system, so that tests can simulate a full disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ impl Disk for LocalDisk {
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.append(true).create_new(true);
-        // Packets are nobody's business but the owner's and the group's.
+        // Only the owner and the group may read packets.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
         options.open(path)

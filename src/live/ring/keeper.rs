@@ -1,4 +1,5 @@
-//! The files: written one after the other, the oldest removed, and searched for evidence before that.
+//! The files of the ring. They are written one after the other. The oldest is removed, after it was searched for
+//! evidence.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -17,17 +18,18 @@ use crate::report::pcapng;
 use crate::report::terminal::{counted, grouped};
 use crate::time::Timestamp;
 
-/// After a failure nothing is tried for this long: a full disk is not made better by trying.
+/// After a failure nothing is written for this long: trying again does not help against a full disk.
 const REST: Duration = Duration::from_secs(1);
-/// Incidents whose findings are remembered at a time. Of further ones only the packets named at their close are saved.
+/// How many incidents have their findings remembered at a time. For others, only the packets named when they close are
+/// saved.
 const MOST_CASES: usize = 256;
 /// Files of evidence that one run keeps.
 const MOST_FILES: usize = 1_000;
 /// Evidence is written in pieces of this many bytes.
 const CHUNK: usize = 256 << 10;
-/// What a block has around a packet, without comments, bytes.
+/// Bytes of a block beside its packet and its comments.
 const FRAMING: u64 = 52;
-/// Files of evidence by one name: an incident of an earlier run may have the same id.
+/// How many files of evidence may have one name: an incident of an earlier run may have the same id.
 const MOST_NAMESAKES: u32 = 100;
 
 /// A run of whole blocks.
@@ -37,7 +39,7 @@ pub(super) struct BlockRun {
     pub bytes: Vec<u8>,
     /// All interfaces that have been described so far, in `bytes` or before.
     pub places: Arc<Vec<RingInterface>>,
-    /// How many of them a file must have before these blocks.
+    /// How many interfaces a file must describe before these blocks.
     pub before: usize,
     /// Packets in it.
     pub packets: u64,
@@ -73,7 +75,7 @@ pub(super) struct RingWriter<D: Disk> {
     cases: BTreeMap<String, IncidentEvidence>,
     /// Evidence that was saved, oldest first.
     saved: VecDeque<SavedEvidence>,
-    /// Since when nothing can be written, and how many packets are missing for it.
+    /// Since when nothing can be written, and how many packets are therefore missing.
     failing: Option<DiskFailure>,
     rest: Duration,
     thinned: bool,
@@ -95,7 +97,7 @@ struct DiskFailure {
 }
 
 impl<D: Disk> RingWriter<D> {
-    /// Files of an earlier run by the same name are the oldest of this one.
+    /// Files that an earlier run wrote under the same name become the oldest of this ring.
     ///
     /// # Errors
     /// A folder that cannot be read or written.
@@ -127,7 +129,7 @@ impl<D: Disk> RingWriter<D> {
             thinned: false,
             troubles: Vec::new(),
         };
-        // Missing rights to write here are told now.
+        // A missing right to write here is reported now.
         keeper.begin()?;
         Ok(keeper)
     }
@@ -200,7 +202,7 @@ impl<D: Disk> RingWriter<D> {
         Ok(())
     }
 
-    /// Appends to the file of now, and where the disk is full, the oldest files make room.
+    /// Appends to the current file. If the disk is full, the oldest files are removed.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         loop {
             let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
@@ -211,7 +213,7 @@ impl<D: Disk> RingWriter<D> {
                     return Ok(());
                 }
                 Err(error) => {
-                    // Half a block would hide everything behind it.
+                    // Half a block would make all blocks after it unreadable.
                     if self.disk.truncate(file, piece.bytes).is_err() {
                         self.file = None;
                     }
@@ -237,7 +239,7 @@ impl<D: Disk> RingWriter<D> {
                 self.pieces[0].path.display()
             ));
         }
-        // Where the disk is full, the evidence in it cannot be copied either: it goes with the file.
+        // If the disk is full, the evidence in the file cannot be copied either: it is lost with the file.
         self.remove_oldest()
     }
 
@@ -245,7 +247,7 @@ impl<D: Disk> RingWriter<D> {
         let Some(oldest) = self.pieces.pop_front() else { return false };
         match self.disk.remove(&oldest.path) {
             Ok(()) => true,
-            // Somebody else has tidied up.
+            // Somebody else has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
                 self.troubles.push(format!("{}: cannot be removed ({error})", oldest.path.display()));
@@ -265,7 +267,7 @@ impl<D: Disk> RingWriter<D> {
                 self.search(&mut case, Some(number));
                 self.cases.insert(id, case);
             }
-            // One that cannot be removed is not ours any more: the list may not grow for it.
+            // A file that cannot be removed is dropped from the list, which must not grow because of it.
             self.remove_oldest();
         }
         let path = self.names.piece(self.next);
@@ -376,7 +378,7 @@ impl<D: Disk> RingWriter<D> {
         }
         if removed > 0 {
             self.troubles.push(format!(
-                "the evidence of {} was removed for newer evidence: together it may be as large as the ring",
+                "the evidence of {} was removed for newer evidence: all evidence together may be as large as the ring",
                 counted(removed, "earlier incident")
             ));
         }
@@ -445,7 +447,7 @@ impl<D: Disk> RingWriter<D> {
                 case.cut = true;
                 return Ok(());
             }
-            // The interfaces may have become more since the evidence was begun: it gets a section for each file.
+            // There may be more interfaces since the evidence was begun: it gets a section for each file.
             if chunk.is_empty() && case.in_section != Some(number) {
                 let about = format!(
                     "Packets around {}, saved by synscope live. Comments say what they show; packet ids are the \
@@ -504,7 +506,7 @@ impl<D: Disk> RingWriter<D> {
         }
     }
 
-    /// A file by a name that is not taken yet.
+    /// A file whose name is not in use yet.
     fn create_evidence(&self, id: &str) -> io::Result<EvidenceFile> {
         for again in 0..MOST_NAMESAKES {
             let path = self.names.evidence(id, again);

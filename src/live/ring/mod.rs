@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Files are readable at any time: whole blocks are appended in one write, and a reader stops cleanly at a block that a
-//! killed process left unfinished. A slow or full disk costs packets in the ring, never packets of the watch; it is
-//! said, and writing is taken up again.
+//! killed process left unfinished. A slow or full disk costs packets in the ring, never packets of the watch. A message
+//! says so, and writing is resumed later.
 
 mod case;
 mod disk;
@@ -50,7 +50,7 @@ const MOST_FILES: usize = 10_000;
 /// How many files, and how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSize {
-    /// How many there are at most; at least 2.
+    /// The greatest number of files; at least 2.
     pub files: usize,
     /// How large each may become, bytes; at least 1 MiB.
     pub bytes: u64,
@@ -107,7 +107,7 @@ pub struct CaptureRing {
     queue: Option<SyncSender<RingMessage>>,
     /// Events for which there was no room in the queue.
     late: Vec<LiveEvent>,
-    /// Packets for which there was none, since it was said.
+    /// Packets that did not fit, since the last message about it.
     lost: u64,
     said: Arc<Mutex<Vec<String>>>,
     thread: Option<JoinHandle<()>>,
@@ -294,7 +294,7 @@ fn keep<D: Disk>(mut keeper: RingWriter<D>, messages: &Receiver<RingMessage>, sa
             RingMessage::Run(run) => keeper.write(&run),
             RingMessage::Event(event) => keeper.note(&event),
         });
-        // Said once: it would come with every packet.
+        // Reported once: it would otherwise be reported for every packet.
         if let Err(fault) = kept
             && !std::mem::replace(&mut failed, true)
         {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What all files of one ring have in common.
+/// The common part of the names of all files of one ring.
 #[derive(Clone, Debug)]
 pub(super) struct RingFileNames {
     folder: PathBuf,
@@ -35,7 +35,7 @@ impl RingFileNames {
         self.named(&format!("{number:0DIGITS$}"))
     }
 
-    /// The evidence of an incident; `again` tells apart those of one name.
+    /// The file of an incident's evidence; `again` distinguishes files of the same name.
     pub fn evidence(&self, incident: &str, again: u32) -> PathBuf {
         let harmless = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
         let id: String = incident.chars().map(harmless).take(128).collect();
@@ -65,7 +65,7 @@ impl RingFileNames {
         Ok(found)
     }
 
-    /// The number in the name of a file of the ring; names of anything else are left alone.
+    /// The number in the name of a file of the ring; files with other names are left alone.
     fn number(&self, name: &str) -> Option<u64> {
         let middle = name.strip_prefix(&self.stem)?.strip_prefix('.')?;
         let digits = middle.strip_suffix(&self.extension)?.strip_suffix('.')?;

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 
 /// Type of the blocks that hold packets.
 const ENHANCED_PACKET: u32 = 6;
-/// No block that we write is longer, bytes.
+/// No block that the ring writes is longer than this, bytes.
 const MOST_BYTES: usize = 1 << 22;
 
 /// Gives every packet of the file at `path` to `each`, with the number of its interface and its comment; `places` are the interfaces.
@@ -67,7 +67,7 @@ pub(super) fn read(
     }
 }
 
-/// Whether everything that was to be read was there.
+/// Whether all bytes that were to be read were there.
 fn whole(read: io::Result<()>) -> io::Result<bool> {
     match read {
         Ok(()) => Ok(true),

@@ -9,7 +9,7 @@ const RISING: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 /// Eighths of a cell, from none to all, rightward.
 const GROWING: [char; 9] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 
-/// `text` on one line, without anything that could steer the terminal.
+/// `text` on one line, without control characters.
 pub(super) fn clean(text: &str) -> String {
     let flat: String = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
     sanitize(&flat).into_owned()
@@ -41,13 +41,13 @@ pub(super) fn fit(text: &str, width: usize, side: Alignment) -> String {
     padded(head(&text, width.saturating_sub(1)) + if width > 0 { "…" } else { "" }, width)
 }
 
-/// The same for an address with its port: a long one is cut in the middle, since its end tells more.
+/// The same for an address with its port: a long one is cut in the middle, since its end matters more.
 pub(super) fn fit_address(text: &str, width: usize) -> String {
     let text = clean(text);
     if columns(&text) <= width || width < 8 {
         return fit(&text, width, Alignment::Left);
     }
-    // An address is ASCII; what else a stranger may have put there is cut at characters all the same.
+    // An address is ASCII. Other text from outside is still cut at character boundaries.
     let tail_columns = (width - 1) * 2 / 3;
     let reversed: String = text.chars().rev().collect();
     let tail: String = head(&reversed, tail_columns).chars().rev().collect();

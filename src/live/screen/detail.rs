@@ -1,4 +1,4 @@
-//! One incident in full: what the kernel says to it, the packets of an example as a ladder, what to do.
+//! One incident in full: the kernel's evidence, the packets of an example as a ladder, the next steps.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span as Text};
@@ -14,7 +14,7 @@ use crate::report::words;
 
 /// Columns for the text of a packet at least.
 const NARROWEST: usize = 20;
-/// More packets than this make no ladder that is read on a screen.
+/// A ladder of more packets than this cannot be read on a screen.
 const MOST_PACKETS: usize = 24;
 
 /// `CRITICAL accept-queue-overflow, confirmed, at 10.0.0.5:8080`.
@@ -60,7 +60,7 @@ pub(super) fn lines(
     if let Some(kernel) = &watched.corroboration {
         sheet.prose(palette.good().patch(BOLD), "Kernel: ", PLAIN, &words::ended(kernel));
     }
-    // The kernel's word is often the reason itself.
+    // The kernel's evidence is often the reason itself.
     let told = |reason: &&str| watched.corroboration.as_deref() != Some(*reason);
     if let Some(reason) = finding.and_then(words::certainty_reason).filter(told) {
         let mut certainty = incident.certainty.to_string();
@@ -108,7 +108,7 @@ impl DetailLines {
     fn prose(&mut self, lead_style: Style, lead: &str, style: Style, text: &str) {
         let indent = if lead.is_empty() { 0 } else { 2 };
         let text = clean(text);
-        // The first line is shorter by the lead: it is wrapped with it and cut off again.
+        // The first line is shorter by the lead: the lead is wrapped with it and removed afterwards.
         let joined = format!("{lead}{text}");
         let wrapped = wrap(&joined, self.width - indent);
         let mut first = true;
@@ -165,7 +165,7 @@ impl DetailLines {
                 numbers = numbers.max(evidence.packet.to_string().len() + 1);
             }
         }
-        // What stands to the left of a packet's text. The text goes on below where it is too long.
+        // The space to the left of a packet's text. Text that is too long goes on below.
         let left = times + 2 + 1 + ARROW + 3 + numbers + 2;
         let room = self.width.saturating_sub(left).max(NARROWEST);
         let head = format!("{:times$}  client {:pad$} server", "", "", pad = ARROW - 10);
@@ -211,7 +211,7 @@ impl DetailLines {
         }
     }
 
-    /// Where to look in the kernel.
+    /// The kernel's functions and counters to look at.
     fn kernel(&mut self, findings: &[&Finding]) {
         let mut any = false;
         for (title, names) in [
@@ -232,7 +232,7 @@ impl DetailLines {
     }
 }
 
-/// `line` in pieces of at most `width` columns: what could not be wrapped is broken.
+/// `line` in pieces of at most `width` columns: long words are broken.
 fn pieces(line: &str, width: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut used = 0;

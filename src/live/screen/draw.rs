@@ -1,6 +1,6 @@
-//! The whole screen: what stands where, at any size.
+//! The whole screen: the place of each part, at any size.
 //!
-//! Below [`WIDE`] columns the parts lie one above the other, from there on the detail stands beside the lists.
+//! With fewer columns than [`WIDE`] the parts lie one above the other; otherwise the detail stands beside the lists.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -39,7 +39,7 @@ const COUNTERS: [&str; 10] = [
     "TcpRetransSegs",
 ];
 
-/// Draws `state` as `view` looks at it; gives how much of each part fitted.
+/// Draws `state` with the selections of `view`; returns how much of each part fitted.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
     state: &WatchState,
@@ -49,7 +49,7 @@ pub(super) fn draw(
     let whole = frame.area();
     let (width, height) = (usize::from(whole.width), usize::from(whole.height));
     let head = header(state, view, palette, width, if whole.height >= HIGH { 3 } else { 1 });
-    // On a very small screen the lists are worth more than the head.
+    // On a very small screen the lists matter more than the head.
     let head_rows = head.len().min(height.saturating_sub(8).max(1));
     let [head_area, body, foot_area] =
         Layout::vertical([Constraint::Length(head_rows as u16), Constraint::Min(0), Constraint::Length(1)])
@@ -71,7 +71,7 @@ pub(super) fn draw(
         let listeners = wanted.min(rows.saturating_sub(6) / 2).max(1);
         room.listeners = listeners;
         let free = rows.saturating_sub(listeners + 3);
-        // What the incidents do not need shows how the queue went.
+        // Rows that the incidents do not need show the queue over time.
         let unused = free.saturating_sub(view.incidents(state).len().max(1) + 1);
         let charts = history::charts(state, view, unused);
         let chart = if charts.0 > 0 { charts.0 * (charts.1 + 1) - 1 } else { 0 };
@@ -113,7 +113,7 @@ pub(super) fn draw(
     room
 }
 
-/// How many rows of `rows` the listeners and the incidents get; a title each and the rest is for the detail.
+/// How many rows of `rows` the listeners and the incidents get. Each has a title, and the detail gets the rest.
 fn shares(state: &WatchState, view: &ScreenView, rows: usize) -> (usize, usize) {
     let free = rows.saturating_sub(3);
     let listeners = view.listeners(state).len().max(1);
@@ -134,7 +134,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, list: List) {
     lines(frame, area, all);
 }
 
-/// The head: who is watched, the rates, the kernel's counters, the latest warning.
+/// The head: the name of the host, the rates, the kernel's counters, the latest warning.
 fn header(
     state: &WatchState,
     view: &ScreenView,
@@ -189,7 +189,7 @@ fn title(state: &WatchState, view: &ScreenView, palette: Palette, width: usize) 
     Line::from(parts)
 }
 
-/// Cuts `parts` to `width` columns, and fills up to there.
+/// Cuts `parts` to `width` columns, and pads them to that width.
 fn cut(parts: &mut Vec<Text<'static>>, width: usize) {
     let mut used = 0;
     for part in parts.iter_mut() {
@@ -202,7 +202,7 @@ fn cut(parts: &mut Vec<Text<'static>>, width: usize) {
     parts.push(Text::raw(" ".repeat(width.saturating_sub(used))));
 }
 
-/// Connections tried and handshakes completed, a second a column, and the figures beside them.
+/// Connections tried and handshakes completed, one second per column, and the figures beside them.
 fn rates(state: &WatchState, palette: Palette, width: usize, rows: usize) -> Vec<Line<'static>> {
     let figures = figures(state, palette);
     let label = 19;
@@ -240,7 +240,7 @@ fn rates(state: &WatchState, palette: Palette, width: usize, rows: usize) -> Vec
     all
 }
 
-/// The seconds that are over: one that goes on would always look as if less came.
+/// Only seconds that are over: the current one would always look as if less came.
 fn complete(state: &WatchState) -> Vec<&WatchSecond> {
     state.seconds.iter().filter(|second| second.at + Span::secs(1) <= state.at).collect()
 }
@@ -256,7 +256,7 @@ fn rate_style(second: &WatchSecond, palette: Palette) -> Style {
     }
 }
 
-/// What stands beside the rates, the most important first: two lines of them are always seen.
+/// The figures beside the rates, the most important first: at least two lines of them are shown.
 fn figures(state: &WatchState, palette: Palette) -> Vec<Vec<Text<'static>>> {
     let latest = complete(state).last().copied().copied().unwrap_or_default();
     let packets: u64 = state.interfaces.iter().map(|interface| interface.packets).sum();
@@ -302,7 +302,8 @@ fn counters(state: &WatchState, palette: Palette, width: usize) -> Line<'static>
         let bare = name.strip_prefix("TcpExt").unwrap_or(name);
         let style = if name == "TcpRetransSegs" { PLAIN } else { palette.watch() };
         let rose = format!("+{}", grouped(rose));
-        // A counter is there as a whole or not at all; behind each but the last one there is room for a sign of more.
+        // A counter is shown as a whole or not at all. After each but the last one there is room for a sign that more
+        // follow.
         used += columns(bare) + 1 + columns(&rose);
         if used + if n == last { 0 } else { 3 } > width {
             parts.push(Text::styled("…", FAINT));
@@ -398,7 +399,7 @@ fn footer(view: &ScreenView, palette: Palette, width: usize) -> Line<'static> {
     Line::from(parts)
 }
 
-/// Text in a box over everything else; gives how many of its lines did not fit.
+/// Text in a box over everything else; returns how many of its lines did not fit.
 fn overlay(frame: &mut Frame<'_>, title: &str, text: Vec<Line<'static>>, scroll: usize) -> usize {
     let whole = frame.area();
     let widest = text.iter().map(Line::width).max().unwrap_or(0).max(title.len() + 4);

@@ -10,13 +10,13 @@ use crate::report::terminal::grouped;
 
 /// Columns of the scale.
 const SCALE: usize = 7;
-/// Rows below which there is no chart.
+/// With fewer rows than this there is no chart.
 const LEAST: usize = 9;
-/// Rows beyond which a chart says no more.
+/// More rows than this add nothing to a chart.
 const MOST: usize = 16;
 
-/// The listeners that charts are of: the chosen one or that of the chosen incident, then those that have refused most and
-/// were fullest.
+/// The listeners that charts are of: the chosen one or that of the chosen incident, then those that refused most and
+/// whose queues were fullest.
 fn listeners<'s>(state: &'s WatchState, view: &ScreenView) -> Vec<&'s ListenerState> {
     let drawn = |listener: &&ListenerState| listener.history.len() > 1;
     let chosen = if view.focus == Pane::Listeners {
@@ -79,7 +79,7 @@ fn draw(listener: &ListenerState, palette: Palette, (width, height): (usize, usi
     let holder = listener.holder.as_ref().map(|holder| format!(", {holder}")).unwrap_or_default();
     let title = format!(" Accept queue of {}, limit {limit}{holder}", listener.address);
     let mut all = vec![Line::styled(fit(&title, width, Alignment::Left), BOLD)];
-    // Title, two axes, a line between: the rest is divided two to one.
+    // The title, two axes and an empty line take their rows; the rest is divided two to one.
     let free = height - 4;
     let of_drops = (free / 3).max(1);
     let queue = |sample: &QueueSample| u64::from(sample.length);
@@ -94,7 +94,7 @@ fn draw(listener: &ListenerState, palette: Palette, (width, height): (usize, usi
     all
 }
 
-/// What the second chart shows, with the numbers of now.
+/// The title of the second chart, with the current numbers.
 fn refused(listener: &ListenerState) -> String {
     let now = match (listener.refused, listener.refused_share) {
         (0, _) => "none now".to_owned(),

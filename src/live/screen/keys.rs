@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::live::state::{ListenerState, WatchState, WatchedIncident};
 
-/// A key, as far as it means something.
+/// A key that has a meaning on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScreenKey {
     Up,
@@ -55,7 +55,7 @@ pub(super) enum Overlay {
     Warnings,
 }
 
-/// How much of each part fits where it was drawn last, rows.
+/// How many rows of each part fitted when it was drawn last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PaneHeights {
     pub listeners: usize,
@@ -70,7 +70,7 @@ pub(super) struct PaneHeights {
 /// The effect of a key on the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyEffect {
-    /// Nothing: the key means nothing here.
+    /// Nothing: the key has no meaning here.
     None,
     /// Draw again.
     Draw,
@@ -84,9 +84,9 @@ pub(super) enum KeyEffect {
 #[derive(Clone, Debug)]
 pub(super) struct ScreenView {
     pub focus: Pane,
-    /// The listener chosen; `None` is the first one.
+    /// The chosen listener; `None` is the first one.
     pub listener: Option<SocketAddr>,
-    /// Id of the incident chosen; `None` is the first one.
+    /// The id of the chosen incident; `None` is the first one.
     pub incident: Option<String>,
     /// Which example of the incident, from 0.
     pub example: usize,
@@ -130,7 +130,7 @@ impl ScreenView {
     pub fn listeners<'s>(&self, state: &'s WatchState) -> Vec<&'s ListenerState> {
         let mut listed: Vec<&ListenerState> =
             state.listeners.iter().filter(|listener| self.admits(&[&listener.address.to_string()])).collect();
-        // Without anything that matches, the filter is about incidents only: listeners stay.
+        // If nothing matches the filter, it is about incidents only, and all listeners are listed.
         if listed.is_empty() {
             listed = state.listeners.iter().collect();
         }
@@ -247,7 +247,7 @@ impl ScreenView {
             }
             ScreenKey::PageDown => self.overlay_scroll = (self.overlay_scroll + page).min(hidden),
             ScreenKey::PageUp => self.overlay_scroll = self.overlay_scroll.saturating_sub(page),
-            // Anything else puts it away: nobody shall have to look for the way out.
+            // Any other key closes it: nobody has to search for the way out.
             _ => self.overlay = Overlay::None,
         }
         KeyEffect::Draw
@@ -257,7 +257,7 @@ impl ScreenView {
         match key {
             ScreenKey::Character(c) => self.filter.push(c),
             ScreenKey::Backspace => {
-                // As in `less`: behind the first character lies the way out.
+                // As in `less`: deleting the first character closes the filter.
                 if self.filter.pop().is_none() {
                     self.typing = None;
                 }
@@ -278,7 +278,7 @@ impl ScreenView {
                 let listed = self.listeners(state);
                 let Some(place) = self.listener_place(&listed) else { return KeyEffect::None };
                 let address = listed[place].address;
-                // A listener at all addresses has clients at each of them: only the port is common.
+                // A listener at all addresses has clients at each of them: only the port is the same.
                 self.filter = match address.ip().is_unspecified() {
                     true => format!(":{}", address.port()),
                     false => address.to_string(),
@@ -363,7 +363,7 @@ enum ListStep {
 }
 
 impl ListStep {
-    /// From `place` in a list that ends at `last`, of which `page` rows are seen.
+    /// The new place, from `place` in a list that ends at `last`, with `page` rows visible.
     fn from(self, place: usize, last: usize, page: usize) -> usize {
         match self {
             ListStep::By(n) => place.saturating_add_signed(n).min(last),

@@ -1,4 +1,4 @@
-//! The listeners with their queues, and the incidents: a row each, of as many as there is room for.
+//! The listeners with their queues, and the incidents: one row each, as many as there is room for.
 
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span as Text};
@@ -19,7 +19,7 @@ const IPV4_COLUMNS: usize = 21;
 const KIND_COLUMNS: usize = 21;
 /// From this width on incidents show when they began.
 const DATED: usize = 90;
-/// Bars no longer than this: a longer one says no more.
+/// Bars are no longer than this: a longer one adds nothing.
 const LONGEST_BAR: usize = 40;
 
 /// From this width on listeners show their process and its accept rate; from the next one also their sockets by state.
@@ -56,7 +56,7 @@ impl Choice {
     }
 }
 
-/// Columns of a listener's row that are not always there.
+/// Columns of a listener's row that are shown only if there is room.
 #[derive(Clone, Copy)]
 struct ListenerColumns {
     address: usize,
@@ -85,7 +85,7 @@ impl ListenerColumns {
     }
 }
 
-/// A part of the screen: its title, and rows of which the window of `rows` shows the chosen one.
+/// A part of the screen: its title, and its rows, of which a window with the chosen row is shown.
 pub(super) struct List {
     pub title: Line<'static>,
     pub rows: Vec<Line<'static>>,
@@ -111,7 +111,7 @@ fn heading(name: &str, count: &str, focus: Focus, width: usize) -> Vec<Text<'sta
     ]
 }
 
-/// What stands before a row: whether it is chosen.
+/// The sign before a row that shows whether it is chosen.
 fn marker(choice: Choice) -> &'static str {
     if choice == Choice::Chosen { "▸ " } else { "  " }
 }
@@ -160,7 +160,7 @@ pub(super) fn listeners(
         return List { title: title.into(), rows: vec![none] };
     }
     let place = view.listener_place(&listed);
-    // Where the kernel was asked, an address without a queue has no listening socket.
+    // If the kernel was asked, an address without a queue has no listening socket.
     let missing = match state.listeners.iter().any(|listener| listener.queue.is_some()) {
         true => "no listener",
         false => "not asked",
@@ -196,7 +196,7 @@ fn listener_row(
     let fill = queue_style(listener, palette);
     match queue {
         Some((queue, limit)) => {
-            // One more than the limit fits: `sk_acceptq_is_full` asks whether it is exceeded.
+            // The queue holds one more than the limit: `sk_acceptq_is_full` asks whether it is exceeded.
             let (filled, rest) = bar(f64::from(queue) / (f64::from(limit) + 1.0), columns.bar);
             parts.push(Text::styled(filled, fill));
             parts.push(Text::styled(rest, FAINT));
@@ -255,7 +255,7 @@ pub(super) fn incidents(
     let focus = Focus::of(view, Pane::Incidents);
     let open = listed.iter().filter(|watched| watched.open).count();
     let count = format!("{} open, {} closed", grouped(open as u64), grouped((listed.len() - open) as u64));
-    // Where there is no room for both, the address says more than the time of day.
+    // If there is no room for both, the address matters more than the time of day.
     let begun = if width < DATED { 0 } else { 9 };
     // Fixed: marker 2, badge 9, kind, certainty 10, connections 6, begun, lasted 8; one between.
     let fixed = 2 + 9 + KIND_COLUMNS + 1 + 1 + 10 + 6 + begun + 8;
@@ -337,7 +337,7 @@ fn lasted(watched: &WatchedIncident, now: Timestamp) -> String {
     }
 }
 
-/// A span as people say it, from seconds to days: `45s`, `3m07s`, `2h11m`, `9d`.
+/// A span in the two units that fit, from seconds to days: `45s`, `3m07s`, `2h11m`, `9d`.
 pub(super) fn whole_seconds(span: Span) -> String {
     let seconds = span.0.max(0) / 1_000_000_000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

@@ -1,4 +1,4 @@
-//! The full-screen view: listeners with their queues, handshake rates, incidents, one of them in full.
+//! The full-screen view: listeners with their queues, handshake rates, incidents, and one incident in full.
 //!
 //! ```text
 //!  keys  ->  View (keys)  \
@@ -6,8 +6,8 @@
 //!  State, each tick       /
 //! ```
 //!
-//! It has a thread of its own, so that keys are answered at once and a slow terminal holds up no packet. Only
-//! [`terminal`](self) knows that there is one: everything else is drawn into cells, and tested there.
+//! It has a thread of its own, so that keys are answered at once and a slow terminal delays no packet. Only
+//! [`terminal`](self) uses a terminal: everything else is drawn into cells, and tested there.
 
 mod cells;
 mod detail;
@@ -50,7 +50,7 @@ pub struct Screen {
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// What the watch and the thread of the screen have in common.
+/// The data that the watch and the thread of the screen share.
 #[derive(Debug, Default)]
 struct SharedScreen {
     /// The latest state, and whether it has not been drawn yet.
@@ -64,8 +64,7 @@ struct SharedScreen {
 impl Screen {
     /// Takes the terminal on standard output.
     ///
-    /// # Errors
-    /// What the terminal says; it is as it was, then.
+    /// # Errors The terminal's error; the terminal is then as it was before.
     pub fn open(color: Color) -> io::Result<Screen> {
         terminal::enter()?;
         let shared = Arc::new(SharedScreen::default());
@@ -87,15 +86,14 @@ impl Screen {
         *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = (state, true);
     }
 
-    /// Whether the user wants to end the watch, or there is no terminal any more.
+    /// Whether the user wants to end the watch, or the terminal is gone.
     pub fn left(&self) -> bool {
         self.shared.left.load(Ordering::SeqCst)
     }
 
     /// Gives the terminal back, so that something else can be written on it.
     ///
-    /// # Errors
-    /// What the terminal said while it was a screen.
+    /// # Errors The terminal's error from its time as a screen.
     pub fn close(mut self) -> io::Result<()> {
         self.end()
     }
@@ -107,7 +105,7 @@ impl Screen {
         while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // A terminal that takes nothing more must not keep the report from being written.
+        // A terminal that accepts no output must not keep the report from being written.
         let ended = thread.filter(JoinHandle::is_finished).map(JoinHandle::join);
         terminal::give_back();
         match ended {
@@ -127,7 +125,7 @@ impl Output for Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Who wants to know what the terminal said closes it.
+        // A caller that needs the terminal's error calls `close`.
         let _ = self.end();
     }
 }
@@ -156,7 +154,7 @@ fn show(shared: &SharedScreen, color: Color) -> io::Result<()> {
         if terminal::wait_for_keys(FRAME) == terminal::Keys::NeverAgain {
             return Ok(());
         }
-        // All keys that are there, then one picture.
+        // All keys that are waiting, then one picture.
         while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(pressed) => match key(pressed).map(|key| view.press(key, &state)) {
@@ -178,14 +176,14 @@ fn show(shared: &SharedScreen, color: Color) -> io::Result<()> {
     }
 }
 
-/// Makes the next picture a whole one. `Terminal::clear` would ask the terminal where its cursor is, and wait for an
-/// answer that not every terminal gives.
+/// Draws the next picture in full. `Terminal::clear` would ask the terminal for the place of its cursor and wait for an
+/// answer, which not every terminal gives.
 fn repaint<B: Backend>(terminal: &mut Terminal<B>) -> Result<(), B::Error> {
     let size = terminal.size()?;
     terminal.resize(size.into())
 }
 
-/// What a key of the terminal is to us.
+/// The meaning of a key of the terminal.
 fn key(event: KeyEvent) -> Option<ScreenKey> {
     if event.kind == KeyEventKind::Release {
         return None;

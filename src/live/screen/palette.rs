@@ -1,5 +1,5 @@
-//! Colours for dark and light terminals: the terminal's own sixteen on its own background, and none where none are
-//! wanted. Nothing is said by colour alone.
+//! Colours for dark and light terminals: the terminal's own sixteen on its own background, or none. Colour alone never
+//! carries information.
 
 use ratatui::style::{Color as Ink, Modifier, Style};
 
@@ -52,7 +52,7 @@ impl Palette {
         }
     }
 
-    /// Not as it should be.
+    /// The style of a warning.
     pub fn bad(self) -> Style {
         self.ink(Ink::Red, PLAIN).add_modifier(Modifier::BOLD)
     }
@@ -67,7 +67,7 @@ impl Palette {
         self.ink(Ink::Cyan, PLAIN).add_modifier(Modifier::BOLD)
     }
 
-    /// A line that must not be overlooked.
+    /// A line that must be noticed.
     pub fn alert(self) -> Style {
         match self.color {
             Color::Ansi => Style::new().fg(Ink::Black).bg(Ink::Yellow),

@@ -1,4 +1,4 @@
-//! The terminal while it is a screen, and how it is given back: at the end, in a panic, whatever the thread.
+//! The terminal as a screen, and how it is restored: at the end, or in a panic of any thread.
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -20,13 +20,12 @@ static HOOK: Once = Once::new();
 
 /// Makes the terminal on standard output a screen: no echo, no line editing, another buffer than the shell's.
 ///
-/// # Errors
-/// What the terminal says; it is as it was, then.
+/// # Errors The terminal's error; the terminal is then as it was before.
 pub(super) fn enter() -> io::Result<()> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // First, so that the message lands where it can be read. A contained panic prints no message.
+            // Restored first, so that the message appears on the normal screen. A contained panic prints no message.
             if !fault::is_contained() {
                 give_back();
             }
@@ -43,10 +42,10 @@ pub(super) fn is_entered() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 
-/// Gives the terminal back as it was; the second time nothing happens.
+/// Restores the terminal; a second call does nothing.
 pub(super) fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // A terminal that is gone needs nothing.
+        // A terminal that is gone needs no restoring.
         let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
@@ -58,7 +57,7 @@ pub(super) fn give_back() {
 pub(super) enum Keys {
     /// There may be some.
     MayCome,
-    /// It was hung up: to ask for keys would never end.
+    /// It was hung up: asking for keys would never end.
     NeverAgain,
 }
 

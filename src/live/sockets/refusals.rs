@@ -1,7 +1,8 @@
-//! What listening sockets refused by their own drop counts, in exact sums: one finding for each listener and queue.
+//! Connections that listening sockets refused by their own drop counts, in exact sums: one finding for each listener
+//! and queue.
 //!
-//! A sum goes on until its incident is over. It never falls: sockets that share an address count together, and one
-//! that takes the place of another adds to it.
+//! A sum goes on until its incident is over, and never falls. Sockets that share an address count together, and a
+//! socket that replaces another one adds to the same sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,23 +19,23 @@ use crate::flow::key::Host;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
-/// Drops further apart than this belong to two sums, where no finding tells of the first: as with incidents.
+/// Drops further apart than this belong to two sums, unless a finding reports the first sum: as with incidents.
 const APART: Span = incident::APART;
-/// Drops at an unknown queue count with the queue that was full this shortly before.
+/// Drops at an unknown queue count for the queue that was full no longer ago than this.
 const GOES_ON: Span = Span::secs(10);
 /// If packets show a refusal, a finding reports it within this time.
 const SOON: Span = Span::secs(2);
-/// A SYN without an answer is not under way any more after this.
+/// After this a SYN without an answer is no longer under way.
 const UNANSWERED: Span = Span::millis(150);
-/// A client that was refused and says something repeats it by then.
+/// A refused client that repeats something has done so by then.
 const SHOWN_BY_THEN: Span = Span::millis(3_500);
-/// By then a SYN of the time of a refusal is known to be without an answer, if it is.
+/// By then it is known whether a SYN from the time of a refusal drew an answer.
 const COUNTED: Span = Span::millis(300);
 /// A handshake takes up to this long.
 const UNDER_WAY: Span = Span::secs(1);
-/// Sockets of one address that are told apart: those that share it, and those that came one after the other.
+/// How many sockets of one address are distinguished: those that share it, and those that followed one another.
 const SOCKETS: usize = 1_024;
-/// Packets that stand for those that were refused.
+/// How many packets are shown as examples of the refused ones.
 const SHOWN: usize = 5;
 
 /// Which queue was full.
@@ -42,28 +43,28 @@ const SHOWN: usize = 5;
 pub(super) enum Queue {
     Accept,
     Syn,
-    /// The socket dropped something for another reason, or the kernel does not say.
+    /// The socket dropped something for another reason, or the kernel does not show the reason.
     Unknown,
 }
 
-/// What a socket dropped from one look to the next.
+/// The drops of a socket between two looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketDrops {
     /// Its inode.
     pub socket: u64,
-    /// The end of the look before, and the beginning of this one.
+    /// The end of the previous look, and the beginning of this one.
     pub during: (Timestamp, Timestamp),
     pub dropped: u64,
-    /// What the host counted meanwhile: full accept queues, full SYN queues.
+    /// The host's counts meanwhile: full accept queues, full SYN queues.
     pub counted: [u64; 2],
     /// The same since the host was started.
     pub total: [u64; 2],
-    /// The queue now, and how many may wait in it.
+    /// The length of the queue now, and its limit.
     pub queue: u32,
     pub limit: Option<u32>,
     /// Whether the accept queue was full at one of the looks.
     pub full: bool,
-    /// Whether what the host counted can only be about this socket's drops.
+    /// Whether the host's counts can only come from this socket's drops.
     pub is_clear: bool,
 }
 
@@ -74,7 +75,7 @@ impl SocketDrops {
         match (accept_queues, syn_queues) {
             (true, _) if self.full => Queue::Accept,
             (_, true) => Queue::Syn,
-            // It was emptied again before it was looked at.
+            // It was emptied again before it was read.
             (true, false) if self.is_clear => Queue::Accept,
             _ => Queue::Unknown,
         }
@@ -85,25 +86,25 @@ impl SocketDrops {
 #[derive(Clone, Debug)]
 struct RefusedSum {
     from: Timestamp,
-    /// The look that showed the first of it.
+    /// The look that showed the first drop.
     seen: Timestamp,
     last: Timestamp,
     dropped: u64,
-    /// What the host had counted when it began, and has counted since: full accept queues, full SYN queues.
+    /// The host's counts when it began, and since then: full accept queues, full SYN queues.
     base: [u64; 2],
     counted: [u64; 2],
-    /// The longest queue, and how many might wait in it.
+    /// The longest queue seen, and its limit.
     longest: u32,
     limit: Option<u32>,
     /// The inodes of the sockets that dropped something, [`SOCKETS`] at most.
     sockets: BTreeSet<u64>,
-    /// SYNs that nobody answered and nobody repeated.
+    /// SYNs that drew no answer and were not repeated.
     given_up: u64,
-    /// The finding that tells of it, once it was chosen, and the packets that show it.
+    /// The finding that reports it, once chosen, and the packets that show it.
     told: Option<ShownBy>,
 }
 
-/// The listener and the kind of a finding, and the packets that show it, each with its name.
+/// The listener and the kind of a finding, and the packets that show it, each with a description.
 type ShownBy = (Host, Kind, Vec<(PacketRef, &'static str)>);
 
 /// Findings of full queues, and of SYNs without an answer, by server, each with the first and the last packet that shows it.
@@ -113,12 +114,12 @@ pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, Vec<(PacketRef, PacketRef)>>
 #[derive(Default)]
 pub(super) struct Refusals {
     sums: BTreeMap<(SocketAddr, Queue), RefusedSum>,
-    /// What the host had not counted yet when the sockets had: counters are read first.
+    /// Drops that sockets showed before the host's counters did: counters are read first.
     pending: Vec<(SocketAddr, SocketDrops)>,
 }
 
 impl Refusals {
-    /// What sockets had dropped at the last look that the host had not counted then.
+    /// Drops of sockets at the last look that the host had not counted then.
     pub(super) fn pending_total(&self) -> u64 {
         self.pending.iter().map(|(_, drops)| drops.dropped).sum()
     }
@@ -133,7 +134,7 @@ impl Refusals {
         }
     }
 
-    /// Adds what a socket at `address` dropped.
+    /// Adds the drops of a socket at `address`.
     pub(super) fn add(&mut self, address: SocketAddr, drops: SocketDrops) {
         let left = self.add_explained(address, drops);
         if left > 0 {
@@ -142,7 +143,7 @@ impl Refusals {
     }
 
     /// Adds the drops that the host's counters explain; returns the rest. A refused final ACK counts twice at the
-    /// socket. Further drops were no refusals: the socket also counts SYNs that are repeated while their request waits.
+    /// socket. The rest were no refusals: the socket also counts SYNs that are repeated while their request waits.
     fn add_explained(&mut self, address: SocketAddr, drops: SocketDrops) -> u64 {
         let refused = drops.dropped.min(drops.counted.iter().sum::<u64>() * 2);
         if refused > 0 {
@@ -154,7 +155,7 @@ impl Refusals {
     fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: SocketDrops) {
         let last = drops.during.1;
         let queue = match queue {
-            // If the counters show a full queue but not which, the drops belong to the refusals under way.
+            // If the counters show a full queue but not which one, the drops belong to the refusals in progress.
             Queue::Unknown if drops.counted != [0; 2] => [Queue::Accept, Queue::Syn]
                 .into_iter()
                 .find(|queue| self.sums.get(&(address, *queue)).is_some_and(|sum| last - sum.last < GOES_ON))
@@ -187,7 +188,7 @@ impl Refusals {
         });
     }
 
-    /// The refusals at these addresses, the number of sockets, and the beginning, of sums that were not ended.
+    /// For each sum at these addresses that has not ended: its refusals, the number of its sockets, and its beginning.
     pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, usize, Timestamp)> {
         let here = self
             .sums
@@ -253,7 +254,8 @@ impl RefusedSum {
         }
     }
 
-    /// Notes which socket it was, and its queue if it was fuller than any before: another one may have another limit.
+    /// Notes which socket dropped something, and its queue if that is the fullest so far: another socket may have
+    /// another limit.
     fn note_socket(&mut self, drops: &SocketDrops) {
         if self.sockets.len() < SOCKETS {
             self.sockets.insert(drops.socket);
@@ -264,7 +266,7 @@ impl RefusedSum {
         }
     }
 
-    /// The SYNs of its time that were given up, at the server that has most of them.
+    /// SYNs from its time that were given up, at the server with most of them.
     fn lone_syns(
         &self,
         context: &CaptureContext,
@@ -281,7 +283,7 @@ impl RefusedSum {
         hosts.iter().filter_map(of).filter(|(_, syns)| !syns.is_empty()).max_by_key(|(_, syns)| syns.len())
     }
 
-    /// As a finding of the kind that connections there have.
+    /// As a finding of the same kind as those of its connections.
     fn told_by(
         &self,
         queue: Queue,
@@ -308,8 +310,8 @@ impl RefusedSum {
             Some((host, *kind, vec![(at, "the first connection that shows it")]))
         });
         shown.or_else(|| {
-            // Of a connection that began before the first look nobody can say why it drew no answer; of the sum one can.
-            // And where two queues were full in turn, of a connection it is not known which it met.
+            // For a connection that began before the first look nobody can say why it drew no answer; for the sum one
+            // can. If two queues were full in turn, it is not known which one refused the connection.
             let is_old = now - self.seen >= SHOWN_BY_THEN;
             let others: &[Kind] =
                 if is_old { &[Kind::SynDropAcceptQueue, Kind::SynDropSynQueue] } else { &[] };
@@ -318,7 +320,7 @@ impl RefusedSum {
         })
     }
 
-    /// As a finding of SYNs that were given up before they were repeated.
+    /// As a finding about SYNs that were given up before they were repeated.
     fn given_up(&self, queue: Queue, lone: Option<(Host, Vec<PacketRef>)>) -> Option<ShownBy> {
         let (host, mut syns) = lone?;
         syns.sort_unstable();
@@ -330,8 +332,8 @@ impl RefusedSum {
         Some((host, kind, shown.collect()))
     }
 
-    /// As a finding of final ACKs that were refused and whose clients then kept silent: after a syncookie nothing shows
-    /// that.
+    /// As a finding about final ACKs that were refused and whose clients were then silent: after a syncookie no packet
+    /// shows that.
     fn kept_silent(
         &self,
         queue: Queue,
@@ -346,7 +348,7 @@ impl RefusedSum {
         if !is_due || hosts.iter().any(|host| known.contains_key(host)) {
             return None;
         }
-        // If every SYN of that time was answered, the refused packets came after it.
+        // If every SYN from that time was answered, the refused packets came later in the handshake.
         let meanwhile = (self.from.after(Span(-UNDER_WAY.0)), self.last);
         let completed = |host: &&Host| {
             let listener = context.listeners.get(host);
@@ -374,7 +376,7 @@ impl RefusedSum {
         let queue = match kind {
             Kind::SynDropSynQueue => "its SYN queue was full".to_owned(),
             _ if seen_full => format!("queue {} of {}", self.longest, super::number(self.limit)),
-            _ => "its accept queue was full for less than a look at it takes".to_owned(),
+            _ => "its accept queue was full only between two looks".to_owned(),
         };
         d.summary = format!("{address} refused {refused} by {}; {queue}.", drop_counts(self.sockets.len()));
         blame_full_queue(&mut d);

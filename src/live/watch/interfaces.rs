@@ -6,7 +6,7 @@ use crate::live::event::LiveEvent;
 use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
 
-/// Steps of the clock that are told at least.
+/// Smaller steps of the clock are not reported.
 const CLOCK_STEP: Span = Span::millis(250);
 
 impl Watch {
@@ -41,7 +41,7 @@ impl Watch {
             let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
             let (packets, were) = (counted(total, "packet"), if total == 1 { "was" } else { "were" });
             let text = format!(
-                "{packets} {were} dropped before this program got them: what is said of that time is less certain; a larger \
+                "{packets} {were} dropped before this program got them: findings from that time are less certain; a larger \
                  buffer (-B) or a filter (--filter) helps"
             );
             self.warn_now_and_then("drops", now, text, events);
@@ -52,7 +52,7 @@ impl Watch {
         }
     }
 
-    /// Says so where the clock was set since this was asked last.
+    /// A message if the clock was set since the last call.
     fn describe_clock(&mut self, interfaces: &[Interface]) -> Option<String> {
         let is_other = |(n, is): &(usize, &Interface)| {
             let was = self.interfaces.get(*n).map_or(Span::ZERO, |was| was.clock_offset);
@@ -60,18 +60,18 @@ impl Watch {
         };
         let offset = interfaces.iter().enumerate().find(is_other)?.1.clock_offset;
         let since = Span(offset.0.saturating_sub(self.clock_offset.0));
-        // Each interface tells it, and measures it anew.
+        // Each interface reports the step, and measures it by itself.
         if since.0.unsigned_abs() < CLOCK_STEP.0.unsigned_abs() {
             return None;
         }
         self.clock_offset = offset;
         let how = if since.0 > 0 { "back" } else { "forward" };
         let differ = match offset.0.unsigned_abs() < CLOCK_STEP.0.unsigned_abs() {
-            true => "it agrees with the times here again".to_owned(),
+            true => "the times of this watch agree with it again".to_owned(),
             false => {
                 let side = if offset.0 > 0 { "ahead of" } else { "behind" };
                 let by = Span(offset.0.saturating_abs());
-                format!("the times here go on as if it had not been, {by} {side} it")
+                format!("the times of this watch ignore the change and are {by} {side} it")
             }
         };
         Some(format!("the clock of this host was set {how} by {}; {differ}", Span(since.0.saturating_abs())))

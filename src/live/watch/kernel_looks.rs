@@ -12,7 +12,7 @@ use crate::time::{Span, Timestamp};
 /// How often the kernel is asked, and how often while packets come and soon after them.
 const LOOK: Span = Span::millis(390);
 const BUSY_LOOK: Span = Span::millis(200);
-/// For so long after a packet the kernel may do something about it.
+/// For this long after a packet the kernel may still act on it.
 const AFTERWARDS: Span = Span::secs(2);
 
 impl Watch {
@@ -49,12 +49,12 @@ impl Watch {
         self.is_news(clock)
     }
 
-    /// Whether a listener has begun to refuse connections of which nothing was told yet.
+    /// Whether a listener has begun to refuse connections, and that was not reported yet.
     pub(super) fn is_news(&self, now: Timestamp) -> bool {
         now - self.asked >= super::SOONEST_LOOK && self.sockets.has_untold(now)
     }
 
-    /// Joins the kernel's statements with the packets. After a refusal the sockets are looked at immediately.
+    /// Joins the kernel's statements with the packets. After a refusal the sockets are read at once.
     pub(super) fn join_statements(&mut self, now: Timestamp) {
         let Some(words) = &mut self.words else { return };
         let before = Arc::clone(words.refused());
@@ -74,7 +74,7 @@ impl Watch {
     }
 
     fn record_look(&mut self, look: Snapshot, now: Timestamp, events: &mut Vec<LiveEvent>) {
-        // Packets that the filter leaves out count, too.
+        // Packets that the filter leaves out count as well.
         let segments = |look: &Snapshot| look.counters.get("TcpInSegs").copied();
         if self.testimony.latest().is_some_and(|before| segments(before) != segments(&look)) {
             self.packet_came = now;

@@ -1,4 +1,4 @@
-//! Incidents and interfaces as the state and the report have them.
+//! Incidents and interfaces, in the form that the state and the report use.
 
 use crate::capture::InputStatus;
 use crate::capture::feed::Interface;
@@ -34,7 +34,7 @@ pub(super) fn watched(
     WatchedIncident { incident, open: phase != Phase::Over, phase, examples, corroboration }
 }
 
-/// An interface as the report names its inputs.
+/// An interface, as the report names its inputs.
 pub(super) fn status(interface: &Interface, taken: PacketCount) -> InputStatus {
     let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
     InputStatus {
@@ -52,7 +52,7 @@ pub(super) fn status(interface: &Interface, taken: PacketCount) -> InputStatus {
     }
 }
 
-/// Of findings of single connections those that say, or may say, that a queue of their listener was full.
+/// The findings of single connections that say, or may say, that a queue of their listener was full.
 pub(super) fn full_queues(found: &[FoundDraft]) -> FullQueues {
     let mut known = FullQueues::new();
     for (draft, _) in found.iter().filter(|(draft, _)| draft.connection.is_some()) {

@@ -7,7 +7,7 @@ pub enum WatchStep {
     Packets,
     /// The clock goes on.
     Tick,
-    /// The findings so far are put together.
+    /// The findings so far are grouped.
     Looking,
     /// Open connections are looked at.
     OpenConnections,
@@ -24,7 +24,7 @@ pub enum WatchStep {
 }
 
 impl WatchStep {
-    /// The step's name, and the consequence of its failure.
+    /// The step in words, and the consequence of its failure.
     pub(super) fn texts(self) -> (&'static str, &'static str) {
         match self {
             WatchStep::Packets => ("taking in packets", "connections of that moment may be missing"),
@@ -33,13 +33,13 @@ impl WatchStep {
             WatchStep::OpenConnections => {
                 ("looking at open connections", "findings about some of these may be missing")
             }
-            WatchStep::Telling => ("telling new findings", "findings of that moment may be missing"),
+            WatchStep::Telling => ("reporting new findings", "findings of that moment may be missing"),
             WatchStep::Showing => ("bringing the screen up to date", "it may show an older state"),
             WatchStep::Kernel => ("asking the kernel", "its counters may be missing"),
             WatchStep::Recording => ("writing packets to a file", "from there on none are written"),
             WatchStep::Report => (
                 "writing the report",
-                "it holds only findings told before, and not how the connections ended",
+                "it holds only findings reported before, and not how the connections ended",
             ),
         }
     }

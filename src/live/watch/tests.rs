@@ -67,7 +67,7 @@ fn a_watch_goes_on_after_a_fault() {
     let (said, outcome) = play(fatal(trap::FaultPlace::Live), true);
     assert_eq!(outcome.report.summary.connections, 20);
     let [text] = &said[..] else { panic!("{said:?}") };
-    assert!(text.contains("failed while telling new findings (at src/fault.rs:"), "{text}");
+    assert!(text.contains("failed while reporting new findings (at src/fault.rs:"), "{text}");
     assert_eq!(outcome.damage, said);
     assert!(outcome.report.warnings.iter().any(|warning| warning.contains(text)), "{said:?}");
 }
@@ -121,9 +121,9 @@ fn a_clock_that_is_set_is_told_once() {
         }
     }
     let expected = [
-        "the clock of this host was set forward by 5.00 s; the times here go on as if it had not been, 5.00 s behind it",
-        "the clock of this host was set back by 5.00 s; it agrees with the times here again",
-        "the clock of this host was set back by 1 h 0 min; the times here go on as if it had not been, 1 h 0 min ahead of it",
+        "the clock of this host was set forward by 5.00 s; the times of this watch ignore the change and are 5.00 s behind it",
+        "the clock of this host was set back by 5.00 s; the times of this watch agree with it again",
+        "the clock of this host was set back by 1 h 0 min; the times of this watch ignore the change and are 1 h 0 min ahead of it",
     ];
     assert_eq!(told, expected);
 }
