@@ -355,6 +355,11 @@ fn a_firewall_that_looks_like_a_full_queue() {
         let report = live.end(net);
         assert_eq!(of_kind(&report, "accept-queue-overflow"), [&Value::Null; 0], "{report:#}");
         each_judged(&report, "handshake-loss", "NETFILTER_DROP");
+        // What the kernel dropped is drawn so, whatever the packets suggested.
+        let evidence = of_kind(&report, "handshake-loss")[0]["evidence"].as_array().expect("evidence");
+        let dropped = evidence.iter().filter(|packet| packet["kernel"]["verdict"] == "dropped");
+        let is_marked = |packet: &Value| packet["marks"].to_string().contains("ignored");
+        assert!(dropped.clone().count() > 0 && dropped.into_iter().all(is_marked), "{report:#}");
         assert_eq!(of_kind(&report, "handshake-loss")[0]["taken_for"], "accept-queue-overflow");
         true
     });

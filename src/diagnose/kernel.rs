@@ -193,6 +193,11 @@ pub fn add_words(text: Phrase, judgement: Option<&Judgement>) -> Phrase {
     words.into()
 }
 
+/// Whether the kernel surely dropped the packet.
+pub fn is_dropped(judgement: &Judgement) -> bool {
+    meaning(judgement).is_some() && verdict(judgement).verdict == KernelAct::Dropped
+}
+
 /// The judgement as the report has it.
 pub fn verdict(judgement: &Judgement) -> KernelVerdict {
     let act = match judgement {

@@ -15,7 +15,7 @@ use crate::detect::spec::Property;
 use crate::diagnose::{display_filters, family, kernel};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::model::{Evidence, Finding, Kind, OtherNames, Phrase, Severity, Sighting, Vantage};
+use crate::model::{Evidence, Finding, Kind, OtherNames, PacketMark, Phrase, Severity, Sighting, Vantage};
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -139,13 +139,16 @@ fn written(
     passed: &PointsPassed,
     path: impl Fn(u16) -> Arc<str> + Copy,
 ) -> Evidence {
-    let (sender, marks) = packets.of_packet(at.packet);
+    let (sender, mut marks) = packets.of_packet(at.packet);
     let (also, missing_in) = match packets.elsewhere(at.packet) {
         Some(InOtherCapture::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
         Some(InOtherCapture::Missing(place)) => (None, Some(path(place).to_string())),
         None => (None, None),
     };
     let judgement = packets.judgement(at.packet);
+    if judgement.is_some_and(kernel::is_dropped) && !marks.contains(&PacketMark::Ignored) {
+        marks.push(PacketMark::Ignored);
+    }
     let points = passed.packets.iter().find(|(known, _)| *known == at.packet);
     Evidence {
         capture: path(at.packet.capture()),
