@@ -1,8 +1,8 @@
 //! The packets of findings as a small capture, each with a comment on its meaning.
 //!
-//! The inputs are read a second time, so that an analysis need not keep packets. Nothing but packets and the texts of
-//! their interfaces is taken from them: comments, blocks with names and secrets stay behind, and so does the payload
-//! unless it is asked for.
+//! The inputs are read a second time, so that an analysis need not keep packets. Only packets and the texts of their
+//! interfaces are copied. Comments and blocks with names and secrets are left out, and so is the payload unless it is
+//! asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -22,8 +22,8 @@ pub enum ExtractScope {
     Evidence,
     /// All of their connections.
     Connections,
-    /// All connections of the listeners that they are about: with what happened around it, an analysis of the extract
-    /// comes to the same findings.
+    /// All connections of the listeners that they are about: with this context, an analysis of the extract has the same
+    /// findings.
     Listeners,
 }
 
@@ -41,8 +41,7 @@ pub struct Selection<'r> {
 
 /// Writes the packets of `source` that `order` asks for, each through `rewriter`.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(
     order: &Selection<'_>,
     mut source: Box<dyn Source>,
@@ -92,7 +91,7 @@ pub fn write(
     Ok(())
 }
 
-/// The description of the interface of `packet`: what the input says, else the input's name.
+/// The description of the interface of `packet`: the input's own, else the input's name.
 fn interface(report: &Report, source: &dyn Source, packet: &Packet<'_>) -> InterfaceText {
     let capture = usize::from(packet.id.capture());
     let path = report.captures.get(capture).map(|capture| capture.path.clone()).unwrap_or_default();
@@ -135,7 +134,7 @@ fn comments(order: &Selection<'_>) -> HashMap<PacketId, Vec<String>> {
     comments
 }
 
-/// What a connection is called on the other side of a NAT, for a packet of the capture `name`.
+/// The addresses of a connection on the other side of a NAT, for a packet of the capture `name`.
 fn other_names(finding: &Finding, name: &str) -> String {
     let (Some(names), Some(client), Some(server)) =
         (&finding.also_known_as, &finding.client, &finding.server)

@@ -11,10 +11,10 @@
 //! * [`capture`]: where packets come from: pcap, pcapng, compressed, standard input, several files in time order.
 //! * [`decode`]: one packet's bytes to at most one [`decode::Segment`].
 //! * [`flow`]: segments to connections; the only state machine. It writes down facts and judges nothing.
-//! * [`history`]: what only shows across connections: which are kept, each listener's time line, host pairs.
+//! * [`history`]: facts that span connections: which connections are kept, each listener's time line, host pairs.
 //! * [`detect`]: facts and history to findings; one file per finding kind, the registry that `synscope explain` prints.
 //! * [`host`]: counters, settings and listening sockets of a host, and how they changed around a capture.
-//! * [`kernel`]: what the running kernel says of single packets.
+//! * [`kernel`]: the running kernel's statements about single packets.
 //! * [`diagnose`]: vantage, certainty, incidents.
 //! * [`model`]: the report as data; every other stage writes or reads it.
 //! * [`report`]: one model, many renderings.
@@ -25,8 +25,8 @@
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.
 //! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
 //! * [`extract`]: the packets of findings as a small capture with comments.
-//! * [`fault`]: the second line of defence: what a fault of the program costs.
-//! * [`cli`]: the command line. It sees everything; nothing sees it.
+//! * [`fault`]: the second line of defence: it limits the loss from a fault of the program.
+//! * [`cli`]: the command line. It may use everything; nothing uses it.
 
 pub mod capture;
 pub mod cli;

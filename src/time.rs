@@ -30,7 +30,7 @@ impl Timestamp {
         self.0.div_euclid(1_000_000_000)
     }
 
-    /// This time plus `span`, held at the ends of the range instead of wrapping.
+    /// This time plus `span`, limited to the range instead of wrapping.
     pub fn after(self, span: Span) -> Timestamp {
         Timestamp(self.0.saturating_add(span.0))
     }
@@ -51,7 +51,7 @@ impl Timestamp {
         Some(text)
     }
 
-    /// How long after `earlier` this is; negative when it is before. Held at the ends of the range.
+    /// How long after `earlier` this is; negative if it is before. Limited to the range.
     pub fn since(self, earlier: Timestamp) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
@@ -127,8 +127,7 @@ impl FromStr for Timestamp {
     type Err = String;
     /// Reads RFC 3339, with any offset.
     ///
-    /// # Errors
-    /// A text that is no such time, or lies outside of the range.
+    /// # Errors A text that is no such time, or is outside of the range.
     fn from_str(text: &str) -> Result<Timestamp, String> {
         let time: jiff::Timestamp = text.parse().map_err(|error| format!("{text:?} is no time: {error}"))?;
         let nanoseconds = i64::try_from(time.as_nanosecond());

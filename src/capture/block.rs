@@ -34,8 +34,8 @@ pub struct Packet<'a> {
 /// A run of packets in stream order: the buffer and where the packets lie in it. Reused from read to read.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The bytes of the packets, with whatever framing lies between. Its length is the room there is: what lies
-    /// behind `filled` is left over from an earlier use, so that reuse costs no clearing.
+    /// The bytes of the packets, with the file's framing between them. Its length is the memory there is: bytes behind
+    /// `filled` are left over from an earlier use, so that reuse needs no clearing.
     pub(super) data: Vec<u8>,
     /// How much of `data` is in use.
     pub(super) filled: usize,
@@ -69,13 +69,13 @@ pub(super) struct PacketRecord {
 }
 
 impl PacketRecord {
-    /// The place behind its packet.
+    /// The place after its packet.
     #[inline]
     pub(super) fn end(&self) -> usize {
         (self.offset as usize).saturating_add(self.captured as usize)
     }
 
-    /// Its packet lies that much further on.
+    /// Moves the place of its packet by this much.
     #[inline]
     pub(super) fn move_by(&mut self, bytes: usize) {
         self.offset = self.offset.saturating_add(bytes as u32);
@@ -103,19 +103,19 @@ impl Block {
         self.records.is_empty()
     }
 
-    /// Takes all packets out and keeps the room.
+    /// Removes all packets and keeps the memory.
     pub fn clear(&mut self) {
         self.records.clear();
         self.notes.clear();
         self.filled = 0;
     }
 
-    /// Takes out all packets behind the first `packets`.
+    /// Removes all packets after the first `packets`.
     pub fn truncate(&mut self, packets: usize) {
         self.records.truncate(packets);
     }
 
-    /// Appends a copy of `packet`: for sources that have their packets one by one, and for tests.
+    /// Appends a copy of `packet`: for sources that get their packets one by one, and for tests.
     ///
     /// # Panics
     /// When the block would hold 4 GiB or more.
@@ -141,7 +141,7 @@ impl Block {
         self.filled = end;
     }
 
-    /// Gives each packet its time by another clock.
+    /// Corrects the time of each packet to another clock.
     pub(super) fn correct_times(&mut self, correction: &Correction) {
         self.records.iter_mut().for_each(|r| r.time = correction(r.time));
     }

@@ -4,8 +4,8 @@ use super::block::PacketRecord;
 use super::message::GroupedDigits;
 use crate::time::{Span, Timestamp};
 
-/// A clock that steps back by no more than this is not worth a warning: several interfaces or processors write into
-/// one file, each in its own order.
+/// A clock that steps back by no more than this gives no warning: several interfaces or processors write into one file,
+/// each in its own order.
 const JUMP: Span = Span::secs(1);
 
 /// The times of one input.
@@ -25,7 +25,7 @@ pub(super) struct InputTimes {
 }
 
 impl InputTimes {
-    /// Goes on with these packets.
+    /// Adds the times of these packets.
     pub(super) fn note(&mut self, records: &[PacketRecord]) {
         let mut timed = records.iter().filter(|record| record.timed);
         if self.times.is_none() {
@@ -43,7 +43,7 @@ impl InputTimes {
         self.times = Some((earliest, latest));
     }
 
-    /// Goes on with the packets of `part`, `before` being the number of the last one before it.
+    /// Adds the times of `part`; `before` is the number of the last packet before it.
     pub(super) fn append(&mut self, part: &InputTimes, before: u64) {
         let (Some((earliest, latest)), (first, number)) = (part.times, part.first) else { return };
         let number = number.saturating_add(before);

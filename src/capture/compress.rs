@@ -11,26 +11,26 @@ use crate::fault;
 /// A compression that is recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Compression {
-    /// RFC 1952; several members one after the other are one stream.
+    /// RFC 1952; several members in a row are one stream.
     Gzip,
     /// RFC 8878, likewise frames.
     Zstd,
-    /// The LZ4 frame format, likewise frames; neither the legacy format of `lz4 -l` nor bare blocks.
+    /// The LZ4 frame format, several frames in a row included; neither the legacy format of `lz4 -l` nor bare blocks.
     Lz4,
-    /// The .xz format, likewise streams.
+    /// The .xz format, several streams in a row included.
     Xz,
 }
 
-/// How many bytes at the start of a stream tell the compression.
+/// How many bytes at the start of a stream show the compression.
 pub(super) const MAGIC_BYTES: usize = 6;
 
 impl Compression {
-    /// What the first bytes of a stream are the beginning of.
+    /// The compression that begins with these bytes.
     pub(super) fn of(head: &[u8]) -> Option<Compression> {
         match head {
             [0x1f, 0x8b, ..] => Some(Compression::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd),
-            // A skippable frame, as parallel zstd writes it in front; LZ4 knows them too, but nobody begins with one.
+            // A skippable frame, which parallel zstd writes first. LZ4 has them too, but no LZ4 stream begins with one.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
             [0x04, 0x22, 0x4d, 0x18, ..] => Some(Compression::Lz4),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
@@ -63,7 +63,7 @@ impl Compression {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
             Compression::Zstd => {
                 let mut raw = raw;
-                // The library would refuse it too, but in words that nobody can do anything with.
+                // The library refuses it too, but its message does not help the user.
                 if let Some(log) = zstd_window(raw.fill_buf()?).filter(|log| *log > ZSTD_WINDOW) {
                     return Err(io::Error::new(
                         io::ErrorKind::Unsupported,
@@ -112,7 +112,7 @@ type Raw = Box<dyn Read + Send>;
 
 /// The decompressed bytes of a stream, produced by another thread at most [`AHEAD`] chunks early.
 ///
-/// Dropping it ends the thread as soon as that has a chunk to hand over; a thread that waits for a silent pipe lives
+/// Dropping it ends the thread as soon as the thread has a chunk to hand over; one that waits for a silent pipe lives
 /// as long as the pipe.
 pub(super) struct Decompressor {
     full: Receiver<Delivery>,
@@ -156,7 +156,7 @@ impl Read for Decompressor {
             }
             let used = std::mem::take(&mut self.chunk);
             if !used.is_empty() {
-                // The thread may be gone already; then nobody needs the room any more.
+                // The thread may have ended: then nobody needs the memory.
                 let _ = self.empty.send(used);
             }
             (self.filled, self.taken) = (0, 0);
@@ -179,7 +179,7 @@ impl Read for Decompressor {
     }
 }
 
-/// The decoder's thread: until the end, an error, or nobody listens any more.
+/// The decoder's thread: until the end, an error, or the receiver is gone.
 fn decode(compression: Compression, raw: Raw, full: &SyncSender<Delivery>, empty: &Receiver<Vec<u8>>) {
     let mut decoder = match compression.decoder(BufReader::with_capacity(READ, raw)) {
         Ok(decoder) => decoder,
@@ -208,10 +208,10 @@ const EMPTY_LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18, 0x40, 0x70, 0xdf, 0, 0,
 
 /// All frames of an LZ4 stream, and an error where the stream ends inside one.
 ///
-/// lz4_flex takes the end of input between two blocks for the end of the frame. So at the end of input it is shown
-/// an empty frame: between frames that changes nothing; a decoder that is still inside one takes its magic for the
-/// length of a block, far too long, and fails. Each frame gets a new decoder, because one that is used again may keep
-/// a buffer larger than it expects.
+/// lz4_flex takes the end of input between two blocks for the end of the frame. So at the end of input it reads an
+/// empty frame. Between frames that changes nothing. A decoder that is still inside a frame takes the magic number for
+/// the length of a block, far too long, and fails. Each frame gets a new decoder, because a reused one may keep a
+/// buffer larger than it expects.
 struct Lz4Frames {
     decoder: Option<lz4_flex::frame::FrameDecoder<Lz4Input>>,
 }

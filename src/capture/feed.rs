@@ -1,4 +1,4 @@
-//! Packets that come while they are looked at: from interfaces, or from a script that plays one.
+//! Packets that arrive while they are read: from interfaces, or from a script that simulates one.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use crate::time::{Span, Timestamp};
 
 /// A source of packets without an end.
 ///
-/// A [`super::Source`] waits as long as it takes; this one gives up after a while, for time passes on a silent wire,
-/// too.
+/// A [`super::Source`] waits as long as it takes; this one gives up after a while, because time passes on a silent
+/// wire, too.
 pub trait Feed: Send {
     /// Replaces the contents of `block` by the next packets, or waits for them no longer than `wait`.
     fn next_block(&mut self, block: &mut Block, wait: Duration) -> FeedResult;
 
-    /// A time of which it is certain that all packets from before it have been handed out.
+    /// All packets from before this time have been handed out for certain.
     fn clock(&self) -> Timestamp;
 
     /// The interfaces, in the order asked for: [`crate::decode::segment::PacketId::capture`] is the place in this list.
     fn interfaces(&self) -> Vec<Interface>;
 
-    /// The watch is about to end: how many packets were dropped until now is wanted at once.
+    /// The watch is about to end: the number of packets dropped until now is needed at once.
     fn end_soon(&mut self) {}
 
-    /// Stretches in which no packet could be captured although there may have been some, in order of time.
+    /// Intervals in which no packet could be captured although there may have been some, in order of time.
     fn silences(&self) -> Vec<Silence> {
         Vec::new()
     }
@@ -54,7 +54,7 @@ pub struct Interface {
     pub dropped_by_interface: u64,
     /// The snapshot length, bytes.
     pub snaplen: u32,
-    /// Why nothing comes from it, if so.
+    /// Why no packets come from it, if that is so.
     pub trouble: Option<String>,
     /// The correction added to the machine's clock after it was set, so that packet times go on steadily. Negative if
     /// the clock was set forward.

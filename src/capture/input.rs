@@ -11,7 +11,7 @@ use super::reader::{Reader, RecogniseError};
 use super::stop::{StopRequest, StoppablePipe};
 use super::stream::InputStream;
 
-/// The most inputs that one stream is made of: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
+/// The most inputs that one stream may have: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
 pub const MOST_INPUTS: usize = 65_535;
 
 /// Why an input cannot be analyzed at all. Each message begins with the input's name and says what to do.
@@ -51,7 +51,7 @@ pub enum OpenError {
         /// As given, without a slash at the end.
         path: String,
     },
-    /// There is nothing in it.
+    /// It is empty.
     #[error(
         "{path}: empty (0 bytes); expected a capture, which has a file header even without packets. {remedy}"
     )]
@@ -61,7 +61,7 @@ pub enum OpenError {
         /// What to look at.
         remedy: &'static str,
     },
-    /// Its content is something else.
+    /// It has another content.
     #[error(
         "{path}: not a capture: it starts with {start}; expected pcap, pcapng, or one of these compressed with gzip, zstd, lz4 or xz"
     )]
@@ -79,14 +79,14 @@ pub enum OpenError {
         /// The bytes found, and the expected ones.
         wrong: String,
     },
-    /// It is compressed, and not one byte can be decompressed.
+    /// It is compressed, and none of it can be decompressed.
     #[error(
         "{path}: the {compression} data is damaged or cut off at its start: {error}; to check the file: {compression} -t"
     )]
     Compressed {
         /// As given.
         path: String,
-        /// As the program that undoes it is called.
+        /// The name of the program that decompresses it.
         compression: &'static str,
         /// What the decoder says.
         error: io::Error,
@@ -125,7 +125,7 @@ pub(super) fn open_one(path: &Path, place: u16, stop: &StopRequest) -> Result<Re
     divided(&name, place, file, 0, metadata.len())
 }
 
-/// Standard input as a pipe that can be left.
+/// Standard input as a pipe whose reading can be stopped.
 #[cfg(unix)]
 fn leavable(input: &io::Stdin, stop: &StopRequest) -> Box<dyn Read + Send> {
     use std::os::fd::AsFd;
@@ -140,7 +140,7 @@ fn leavable(_: &io::Stdin, _: &StopRequest) -> Box<dyn Read + Send> {
     Box::new(io::stdin())
 }
 
-/// A reader of `size` bytes of `file` from `origin` on, where it stands.
+/// A reader of `size` bytes of `file` from `origin` on, which is where the file stands.
 fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result<Reader, OpenError> {
     let file = Arc::new(file);
     let mut reader = recognise(name, place, Box::new(Arc::clone(&file)), Some(size))?;
@@ -148,7 +148,7 @@ fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result
     Ok(reader)
 }
 
-/// Standard input, where that is a file: from where it stands, and how many bytes there are.
+/// Standard input, if it is a file: from its current place, and how many bytes there are.
 #[cfg(unix)]
 fn redirected(input: &io::Stdin) -> Option<(File, u64, u64)> {
     use std::io::Seek;
@@ -222,7 +222,7 @@ fn start(head: &[u8], compression: Option<Compression>) -> String {
     format!("{}{within}{}", bytes.join(" "), guess(head))
 }
 
-/// What the file may be, in parentheses and with the way to make a capture of it where there is one.
+/// A guess at what the file is, in parentheses, with the way to make a capture of it if there is one.
 fn guess(head: &[u8]) -> &'static str {
     match head {
         [b'%', b'P', b'D', b'F', ..] => " (a PDF?)",

@@ -14,16 +14,16 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
-/// What the library is called: upstream and most distributions, Debian and its kin, where development files are.
+/// Names of the library: upstream and most distributions, Debian and its relatives, and where development files are
+/// installed.
 const NAMES: [&str; 3] = ["libpcap.so.1", "libpcap.so.0.8", "libpcap.so"];
 
-/// What `load` found, once and for all.
+/// The result of `load`, kept for all later calls.
 static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
 
 /// Opens the library, unless that was done before.
 ///
-/// # Errors
-/// It is not there, or it is older than 1.5.0: what the system says of each name.
+/// # Errors It is not there, or it is older than 1.5.0: the system's message for each name.
 pub(super) fn load() -> Result<(), &'static str> {
     LOADED.get_or_init(open).as_ref().map(|_| ()).map_err(String::as_str)
 }
@@ -72,7 +72,7 @@ macro_rules! pass_on {
     };
 }
 
-/// The library's functions, for a call of one of them.
+/// The library's functions, to call one of them.
 ///
 /// # Panics
 /// Where there is no library. A capture calls [`load`] first.

@@ -1,11 +1,11 @@
-//! Interfaces, through libpcap: one thread each, which copies what comes into blocks and does nothing else.
+//! Interfaces, through libpcap: one thread each, which only copies packets into blocks.
 //!
-//! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all: kernels
-//! from 3.19 on do not wake a reader for an empty block. And a silent interface is news, too. The kernel hands its
-//! blocks over after 20 ms and wakes the thread, which waits for that with poll(2).
+//! The handle is in non-blocking mode. libpcap's blocking reads of a silent interface may not return at all: kernels
+//! from 3.19 on do not wake a reader for an empty block. And that an interface is silent must be reported, too. The
+//! kernel hands its blocks over after 20 ms and wakes the thread, which waits for that with poll(2).
 //!
-//! An interface that goes away is asked for again until it is back. Its thread alone may open it then: whatever rights
-//! that takes, `Settings::settle` must leave them to it.
+//! An interface that goes away is tried again until it is back. Only its thread may open it then: `Settings::settle`
+//! must leave the thread the rights for that.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,24 +34,25 @@ mod similar_name;
 
 /// The kernel hands over a block of packets that is not full after this many milliseconds.
 const RETIRE: i32 = 20;
-/// A packet arrives within this long after its time: [`RETIRE`], and a scheduler that lets a thread wait.
+/// A packet arrives within this time after its timestamp: [`RETIRE`], and a scheduler that lets a thread wait.
 const LATE: Span = Span::millis(120);
-/// How often an interface says that it is silent, soon after its last packets: some findings are decided by silence. After
-/// [`IDLE_FROM`] it says so seldom. Packets of other interfaces wait for that, those of its own do not.
+/// How often an interface reports that it is silent, soon after its last packets: some findings are decided by silence.
+/// After [`IDLE_FROM`] it reports that less often. Packets of other interfaces wait for the report; its own do not.
 const BEAT: Duration = Duration::from_millis(40);
 const IDLE_BEAT: Duration = Duration::from_millis(250);
 const IDLE_BEAT_ALONE: Duration = Duration::from_millis(400);
 const IDLE_FROM: Duration = Duration::from_secs(3);
-/// Where the handle cannot be waited for, it is looked at again after this.
+/// If the handle cannot be waited for, it is tried again after this.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the drop counts are read.
 const COUNTS: Duration = Duration::from_millis(500);
 const IDLE_COUNTS: Duration = Duration::from_secs(2);
-/// How often an interface that went away is asked for.
+/// How often an interface that went away is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Packets of one block at most.
 const BLOCK: usize = 2_048;
-/// Blocks under way from one interface: with those the engine is busy with, all that is not in the kernel's buffer.
+/// How many blocks of one interface may be in use: the engine's own, and those that wait for it. All other packets are
+/// in the kernel's buffer.
 const UNDER_WAY: usize = 32;
 
 /// What to capture, and how.
@@ -98,7 +99,7 @@ pub struct KnownInterface {
     pub description: Option<String>,
 }
 
-/// Sees to it that libpcap is there.
+/// Ensures that libpcap is loaded.
 fn load_library() -> Result<(), LiveError> {
     #[cfg(libpcap_at_run_time)]
     super::libpcap::load().map_err(|reason| LiveError::NoLibrary { reason: reason.to_owned() })?;
@@ -128,7 +129,7 @@ pub fn interfaces() -> Result<Vec<KnownInterface>, LiveError> {
     Ok(known.collect())
 }
 
-/// libpcap lists other things to capture from, too.
+/// libpcap also lists devices that are not network interfaces.
 fn is_network(device: &Device) -> bool {
     let others = ["nflog", "nfqueue", "dbus-", "usbmon", "bluetooth"];
     !others.iter().any(|other| device.name.starts_with(other))
@@ -156,12 +157,12 @@ struct LiveInput {
     down_since: Option<Timestamp>,
 }
 
-/// What the thread of the interface with this number has to tell.
+/// A message of the thread of the interface with this number.
 struct ThreadMessage(usize, News);
 
 enum News {
     Packets(Block),
-    /// Nothing from before this time is under way.
+    /// No packet from before this time will come.
     Silent(Timestamp),
     /// Packets dropped since the last look, by the kernel and by the interface.
     Drops(u64, u64),
@@ -205,7 +206,7 @@ impl LiveFeed {
                         Ok(handle) => handle,
                         Err(error) => return drop(opened.send(Err(error))),
                     };
-                    // The thread that asked waits for the answer.
+                    // The thread that called waits for the answer.
                     let _ = opened.send(Ok(()));
                     let mut thread = Thread {
                         number,
@@ -217,7 +218,7 @@ impl LiveFeed {
                         clock: SteadyClock::default(),
                         is_ending,
                     };
-                    // It ends when nobody listens any more.
+                    // The thread ends when the receiver is gone.
                     let _ = thread.run(handle);
                 })
                 .map_err(|error| LiveError::Failed { name: name.clone(), reason: error.to_string() })?;
@@ -277,7 +278,7 @@ impl LiveFeed {
         }
     }
 
-    /// Hands out packets, those of several interfaces in order of time, as far as that is certain.
+    /// Hands out packets in order of time, as far as the order of several interfaces is certain.
     fn hand_out(&mut self, block: &mut Block) -> bool {
         if let [only] = &mut self.inputs[..] {
             let Some(mut next) = only.waiting.pop_front() else { return false };
@@ -301,7 +302,7 @@ impl LiveFeed {
     }
 }
 
-/// Stretches in which an interface was away: more are not remembered.
+/// Intervals in which an interface was away: no more than these are remembered.
 const MOST_SILENCES: usize = 1_024;
 
 impl LiveInput {
@@ -332,7 +333,7 @@ impl Feed for LiveFeed {
             return FeedResult::Packets;
         }
         match self.messages.recv_timeout(wait) {
-            // News without packets is looked at at once: the clock has gone on.
+            // A report without packets is handled at once: the clock has gone on.
             Ok(message) => {
                 self.record_message(message);
                 if self.hand_out(block) { FeedResult::Packets } else { FeedResult::Nothing }
@@ -344,7 +345,7 @@ impl Feed for LiveFeed {
 
     fn clock(&self) -> Timestamp {
         let of = |input: &LiveInput| match input.next() {
-            // What waits has not been handed out.
+            // Waiting packets have not been handed out.
             Some(next) => next.min(input.complete),
             None => input.complete,
         };
@@ -430,7 +431,7 @@ impl Thread {
                 Ok(_) => block.len() == before,
                 Err(_) => true,
             };
-            // Before the packets that were read meanwhile: some may be from after the end.
+            // Reported before the packets that were read meanwhile: some may be from after the end.
             if !was_ending && self.is_ending.load(Ordering::Acquire) {
                 was_ending = true;
                 self.tell_drops(handle, &mut drops)?;
@@ -489,7 +490,7 @@ impl Thread {
         }
     }
 
-    /// Tells how many packets were dropped since the last look.
+    /// Reports how many packets were dropped since the last look.
     fn tell_drops(&self, handle: &mut Capture<Active>, drops: &mut HandleDrops) -> Result<(), ReceiverGone> {
         match drops.since_last_look(handle) {
             Some((kernel, interface)) => self.send(News::Drops(kernel, interface)),
@@ -497,14 +498,14 @@ impl Thread {
         }
     }
 
-    /// Tells if the clock was set.
+    /// Reports if the clock was set.
     fn look_at_clock(&mut self) -> Result<(), ReceiverGone> {
         let offset = self.clock.offset();
         self.clock.look();
         if self.clock.offset() == offset { Ok(()) } else { self.send(News::ClockSet(self.clock.offset())) }
     }
 
-    /// Packets from before this have come, if nothing was found just now.
+    /// Reports that packets from before this time have come, if none was found just now.
     fn complete_until(&self) -> Timestamp {
         self.clock.now().after(Span(-LATE.0))
     }
@@ -514,11 +515,11 @@ impl Thread {
     }
 }
 
-/// Waits until the kernel hands over a block of packets, at most for so long.
+/// Waits until the kernel hands over a block of packets, at most this long.
 #[cfg(target_os = "linux")]
 fn wait(handle: &Capture<Active>, most: Duration) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    // Below a millisecond it would not be a wait.
+    // A wait of less than a millisecond would return at once.
     let most = most.max(Duration::from_millis(1));
     let mut fds = [PollFd::new(handle, PollFlags::IN)];
     let time = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
@@ -595,7 +596,7 @@ fn refused(name: &str, error: &pcap::Error) -> LiveError {
     LiveError::NoInterface { name: name.to_owned(), known: known.join(", "), guess }
 }
 
-/// What libpcap says, without the words that every message of it begins with.
+/// libpcap's message, without the words that every message begins with.
 fn error_text(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(text) => text.clone(),

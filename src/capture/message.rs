@@ -19,7 +19,7 @@ impl fmt::Display for GroupedDigits {
     }
 }
 
-/// What happened to the `packets` before a damaged place.
+/// Describes the `packets` before a damaged place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PacketsBefore(pub u64);
 

@@ -17,8 +17,8 @@ pub struct OpenedInputs {
 
 /// Opens `inputs` (`-` is standard input) as one stream of packets in time order.
 ///
-/// Waits until the first bytes of each input are there, with several inputs until each one's first packet is.
-/// Inputs that cannot be opened or recognised are left out, and said so, as long as there is another.
+/// Waits until the first bytes of each input are there; with several inputs, until each one's first packet is. Inputs
+/// that cannot be opened or recognised are left out and reported, as long as another can.
 ///
 /// # Errors
 /// When not one input can be opened and recognised, or they are too many: one message each.
@@ -34,7 +34,7 @@ pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<OpenedInputs, Ve
     open_until(inputs, wanted, &StopRequest::default())
 }
 
-/// The same; pipes among the inputs end soon after `stop` was asked for. A reader of files must look at it himself.
+/// The same; pipes among the inputs end soon after `stop` was asked for. A reader of files must check `stop` itself.
 ///
 /// # Errors
 /// As [`open`].

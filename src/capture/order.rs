@@ -4,9 +4,9 @@
 //! in which they were captured, even where the clock steps back. Between inputs equal times stay in the order of the
 //! command line.
 //!
-//! An input waits, closed, until the stream comes to its first packet. So a rotated set of thousands of files is read
-//! one by one, its blocks passed on untouched; only inputs that overlap in time are open together, and their packets
-//! copied into common blocks.
+//! An input stays closed until the stream comes to its first packet. So a rotated set of thousands of files is read one
+//! by one, and its blocks are passed on untouched. Only inputs that overlap in time are open together, and their
+//! packets are copied into common blocks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,7 +41,7 @@ pub(super) struct MergedInputs {
     /// The latest key handed out.
     latest: Timestamp,
     silences: Silences,
-    /// Of an input that is alone.
+    /// The blocks of an input that is alone.
     parts: InputParts,
 }
 
@@ -52,7 +52,7 @@ struct OrderedInput {
 }
 
 enum InputState {
-    /// Looked at and closed again.
+    /// Its first packet was read, and it was closed again.
     Closed(InputStatus),
     /// Being read.
     Open(Box<Open>),
@@ -94,7 +94,7 @@ impl Open {
 }
 
 impl MergedInputs {
-    /// Adds the only input there is: nothing is read ahead of it.
+    /// Adds the only input: nothing is read ahead of it.
     pub(super) fn add_only(&mut self, path: &Path, reader: Reader) {
         self.begun.push(Reverse((Timestamp::MIN, self.inputs.len())));
         self.push(path, InputState::Open(Box::new(Open::new(reader))));
@@ -179,8 +179,8 @@ impl MergedInputs {
         }
     }
 
-    /// Adds packets of the input that comes next to `out`, as far as it is its turn. Says whether `out` is to be
-    /// handed out now.
+    /// Adds packets of the input that comes next to `out`, as long as it is that input's turn. Returns whether `out` is
+    /// to be handed out now.
     fn add_next(&mut self, (_, place): Key, out: &mut Block) -> bool {
         let free = self.begun.len().saturating_add(1) < MOST_OPEN;
         let limit = [self.begun.peek().map(|Reverse(key)| *key), self.first_waiting().filter(|_| free)];
@@ -209,7 +209,7 @@ impl MergedInputs {
                 self.begun.push(Reverse((open.next_key(), place)));
                 return true;
             }
-            // The whole block comes before anything else: passed on as it is.
+            // The whole block comes before all others: it is passed on as it is.
             std::mem::swap(out, &mut open.block);
             open.block.clear();
             open.key = last;

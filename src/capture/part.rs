@@ -14,7 +14,7 @@ pub struct InputPart {
     pub(super) reader: Reader,
     begin: PartBegin,
     silences: Silences,
-    /// The changes of the format's state that it builds on.
+    /// The state of the format that it relies on, as a count of changes.
     changes: u64,
     /// How its times are to be read; as they stand without it.
     pub(super) correction: Option<Correction>,
@@ -54,7 +54,7 @@ pub enum PartState {
 /// Cuts an input into parts and puts their results together.
 #[derive(Debug, Default)]
 pub(super) struct InputParts {
-    /// Where the next part begins, as long as others are out.
+    /// Where the next part begins, while others are being read.
     next: u64,
     /// Parts that are out.
     out: usize,
@@ -66,7 +66,7 @@ pub(super) struct InputParts {
 const FIRST: u64 = 64 << 10;
 /// What a wrong guess adds to [`InputParts::mistrust`]; a right one takes 1 away.
 const WRONG: u32 = 4;
-/// From here on nothing is guessed any more: reading twice costs more than reading in turn.
+/// From here on parts are no longer guessed: reading twice costs more than reading in order.
 const GIVE_UP: u32 = 64;
 
 impl InputParts {
@@ -74,7 +74,7 @@ impl InputParts {
     pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<InputPart> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;
-        // Without one packet it is not known what packets look like: how late it is, which interfaces there are.
+        // Before the first packet it is not known what packets look like: their times, the interfaces.
         let begun = reader.packets() > 0;
         if !exact && (self.next >= size || self.mistrust >= GIVE_UP || !begun) {
             return None;

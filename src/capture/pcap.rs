@@ -12,12 +12,12 @@ use crate::time::Timestamp;
 /// Bytes of the file header.
 pub(super) const FILE_HEADER: usize = 24;
 
-/// What `tcpdump` and libpcap take as a snapshot length of "everything" (`MAXIMUM_SNAPLEN` in pcap-int.h). Records up
-/// to this length are believed even where the file declares a smaller snapshot length: many programs write such files.
+/// The snapshot length that `tcpdump` and libpcap use for "everything" (`MAXIMUM_SNAPLEN` in pcap-int.h). Records up to
+/// this length are accepted even where the file declares a smaller snapshot length: many programs write such files.
 const MAXIMUM_SNAPLEN: u32 = 262_144;
 
-/// How many record headers in a row are believed, where one is looked for: each has 20 bits at least by which it can be
-/// told from anything else.
+/// How many record headers in a row must be plausible where one is searched for: each has at least 20 bits that
+/// distinguish it from other data.
 const IN_A_ROW: usize = 6;
 const DAY: i64 = 86_400;
 
@@ -36,7 +36,7 @@ pub(super) struct Pcap {
     limit: u32,
 }
 
-/// What tells one pcap from another by its magic number.
+/// The variants of pcap, by their magic numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Variant {
     /// 0xa1b2c3d4: microseconds.
@@ -47,12 +47,12 @@ enum Variant {
     Modified,
 }
 
-/// Which of a record's two lengths is which (libpcap, sf-pcap.c): they changed places between file versions.
+/// The order of a record's two lengths (libpcap, sf-pcap.c): it changed between file versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Lengths {
     /// Captured length first: version 2.4 on, and what everybody writes.
     CapturedFirst,
-    /// Version 2.3: some wrote it the other way round; the captured length is the smaller one.
+    /// Version 2.3: some programs wrote them the other way round; the captured length is the smaller one.
     SmallerIsCaptured,
     /// Before version 2.3.
     OriginalFirst,
@@ -219,7 +219,7 @@ impl Pcap {
         (0..places).find(|at| follows(*at))
     }
 
-    /// How long the record is, bytes, whose beginning is `rest`; `None` when not even its header is there.
+    /// The length of the record that begins `rest`, bytes; `None` if its header is not complete.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let header = self.record_header();
         let [_, _, a, b, ..] = words(rest, header)? else { return None };
@@ -227,7 +227,7 @@ impl Pcap {
         Some(u64::from(captured).saturating_add(header as u64))
     }
 
-    /// The captured length, of a record's two lengths in the order in which they stand there.
+    /// The captured length, from a record's two lengths in file order.
     fn captured(&self, a: u32, b: u32) -> u32 {
         match self.lengths {
             Lengths::CapturedFirst => a,

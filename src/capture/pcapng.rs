@@ -55,7 +55,7 @@ const BEFORE_PACKET: u32 = 28;
 const SHORTEST_SECTION: u32 = 28;
 /// Interfaces of a section that are taken in, so that a hostile file cannot fill the memory with them.
 const MOST_INTERFACES: usize = 65_536;
-/// Where another block is looked for behind one, this many bytes of it are not asked for.
+/// When the block after another one is searched for, this many bytes of it need not be there.
 const LONGEST_USUAL: usize = 4 << 10;
 /// Bytes of an interface's texts that are kept.
 const LONGEST_TEXT: usize = 256;
@@ -86,7 +86,7 @@ pub(super) struct Pcapng {
     pub(super) needs_time: bool,
     /// Counts whatever changes here but `last`.
     pub(super) changes: u64,
-    /// Blocks left out because something in them is wrong.
+    /// Blocks left out because they are damaged.
     skipped: u64,
     first_skipped: String,
     /// Block types that are not known: type, how many, place of the first.
@@ -104,19 +104,19 @@ struct InterfaceBlock {
     resolution: Resolution,
     /// Added to every time, nanoseconds.
     offset: i128,
-    /// As its last statistics block counts.
+    /// Its drops by its last statistics block.
     drops_in_statistics: Option<u64>,
     /// As its packets count.
     drops_at_packets: Option<u64>,
 }
 
-/// What a unit of an interface's times is.
+/// The unit of an interface's times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Resolution {
     /// This many nanoseconds.
     Nanoseconds(i64),
-    /// One so-manieth of a nanosecond.
+    /// A fraction of a nanosecond: one over this.
     PerNanosecond(u128),
     /// 2 to the minus this power, seconds.
     BinaryFraction(u32),
@@ -160,7 +160,7 @@ impl InterfaceBlock {
                 i128::from(units).saturating_mul(1_000_000_000).checked_shr(power).unwrap_or_default()
             }
         };
-        // Held at the ends of the range.
+        // Limited to the range of a timestamp.
         let time = nanoseconds.saturating_add(self.offset).clamp(i64::MIN.into(), i64::MAX.into());
         Timestamp(time as i64)
     }
@@ -191,12 +191,12 @@ impl Pcapng {
         Some(Ok(Pcapng { last: Some(Timestamp::default()), ..Pcapng::default() }))
     }
 
-    /// Goes on somewhere further in the file, where the time of the packet before is not known.
+    /// Goes on at a later place of the file, where the time of the packet before is not known.
     pub(super) fn forget_time(&mut self) {
         self.last = None;
     }
 
-    /// Goes on in the state of `later`, which began in this one.
+    /// Goes on in the state of `later`, which began in this one's state.
     pub(super) fn append(&mut self, later: Pcapng) {
         let last = later.last.or(self.last);
         *self = Pcapng { last, needs_time: false, ..later };
@@ -227,7 +227,7 @@ impl Pcapng {
         })
     }
 
-    /// Drops told so far: by statistics blocks or by the packets, whichever is more, summed over the interfaces.
+    /// Drops reported so far: by statistics blocks or by the packets, whichever are more, summed over the interfaces.
     pub(super) fn dropped(&self) -> Option<u64> {
         self.interfaces
             .iter()
@@ -236,7 +236,7 @@ impl Pcapng {
             .fold(None, |sum: Option<u64>, drops| Some(sum.unwrap_or(0).saturating_add(drops)))
     }
 
-    /// Says which blocks were left out because they are damaged, if any.
+    /// A message about blocks that were left out because they are damaged, if there are any.
     pub(super) fn damage(&self) -> Option<String> {
         match self.skipped {
             0 => None,
@@ -249,7 +249,7 @@ impl Pcapng {
         }
     }
 
-    /// What else is worth a line.
+    /// Other warnings.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         self.unknown.iter().map(|(kind, count, first)| {
             let (first, count) = (GroupedDigits(*first), GroupedDigits(*count));
@@ -257,8 +257,8 @@ impl Pcapng {
         })
     }
 
-    /// Indexes the whole blocks at the start of `data`, which begins at a block and lies at `base` in the file.
-    /// Returns the bytes they take and what comes then.
+    /// Indexes the whole blocks at the start of `data`, which begins at a block and lies at `base` in the file. Returns
+    /// the bytes they take, and what follows them.
     pub(super) fn index(
         &mut self,
         data: &[u8],
@@ -273,7 +273,7 @@ impl Pcapng {
                 ByteOrder::Big => self.index_as::<true>(data, at, base, numbers, records),
             };
             match found {
-                // A new section, perhaps in the other byte order; the fast lane starts again.
+                // A new section, perhaps in the other byte order: the fast path starts again.
                 Some(found) => return (consumed, found),
                 None => at = consumed,
             }
@@ -353,7 +353,7 @@ impl Pcapng {
         }
     }
 
-    /// A block that does not end inside the window, which shows `rest` of it.
+    /// A block that does not end inside the window, of which `rest` is there.
     fn block_past_window(
         &mut self,
         kind: u32,
@@ -365,7 +365,7 @@ impl Pcapng {
         if length <= LONG {
             return NextRecord::Need(length);
         }
-        // Its beginning is enough, the rest will be read over; of a packet, kept_of() more.
+        // Its beginning is enough, the rest is skipped; of a packet, kept_of() more bytes are needed.
         let packet = matches!(kind, ENHANCED_PACKET | OBSOLETE_PACKET | SIMPLE_PACKET);
         let head =
             if packet { BEFORE_PACKET.saturating_add(kept_of(u32::MAX)) } else { SHORTEST_BLOCK } as usize;
@@ -438,8 +438,8 @@ impl Pcapng {
         Ok(length)
     }
 
-    /// Reads a packet block and moves the clock for those that have none. The offset is that in the block. With the
-    /// record come the interface and the place of the options, where the block can have any.
+    /// Reads a packet block, and updates the last time, which packets without a time use. The offset is that in the
+    /// block. The result has the record, the interface, and the place of the options if the block can have any.
     #[inline]
     fn packet(
         &mut self,
@@ -570,7 +570,7 @@ impl Pcapng {
             interface.link = LinkType(self.order.halves(links)[0] as u16);
             interface.snaplen = self.order.number(snaplen);
         } else {
-            // It keeps its number, so that the packets of the others find theirs.
+            // It keeps its number, so that the packets of the other interfaces find theirs.
             self.skip(place, "is an interface description shorter than 20 bytes");
         }
         let mut texts = InterfaceText::default();
@@ -585,7 +585,7 @@ impl Pcapng {
                     (IF_DESCRIPTION, Ok(description)) => texts.description = text(description),
                     (IF_TSRESOL, Ok([tsresol, ..])) => interface.resolution = Resolution::of(*tsresol),
                     (IF_TSOFFSET, Ok(value)) => {
-                        // Two's complement; pcap-parser reads it as little-endian in either byte order.
+                        // It is signed; pcap-parser reads it as little-endian in either byte order.
                         let seconds = long_number(value, self.order).unwrap_or(0).cast_signed();
                         interface.offset = i128::from(seconds).saturating_mul(1_000_000_000);
                     }
@@ -602,7 +602,7 @@ impl Pcapng {
         }
     }
 
-    /// Takes the drops from a statistics block; one that cannot be read, or of no interface, tells nothing.
+    /// Reads the drops of a statistics block; one that cannot be read, or of no interface, is ignored.
     fn statistics(&mut self, block: &[u8]) {
         let parse = match self.order {
             ByteOrder::Little => parse_interfacestatisticsblock_le,
@@ -640,7 +640,7 @@ impl Pcapng {
         }
     }
 
-    /// How long the block is, bytes, whose beginning is `rest`; `None` when not even its head is there.
+    /// The length of the block that begins `rest`, bytes; `None` if its head is not complete.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let [kind, total, mark, ..] = rest.as_chunks().0 else { return None };
         let order = match (ByteOrder::Little.number(kind), *mark) {

@@ -1,4 +1,4 @@
-//! An input read by somebody who sees nothing else: all of it, or a range of its bytes.
+//! An input, read without knowledge of its other parts: all of it, or a range of its bytes.
 //!
 //! A file that is not compressed can be cut anywhere. Where the first record of a range begins is a guess, as for a
 //! [`InputPart`](super::InputPart). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`RangeChain`] finds
@@ -15,10 +15,10 @@ use super::stream::InputStream;
 use super::{Block, InputStatus, Silence, Silences};
 use crate::time::Timestamp;
 
-/// Bytes of the beginning of a file that tell enough of it to read a range of it.
+/// How many bytes of the beginning of a file are enough to read a range of it.
 pub const HEAD: usize = 64 << 10;
 
-/// What a piece of an input is called, and which bytes of it are to be read.
+/// The name of a piece of an input, and which of its bytes are to be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputRange {
     /// The input's name in messages.
@@ -27,9 +27,9 @@ pub struct InputRange {
     pub input: u16,
     /// Its size, bytes, where that is known.
     pub size: Option<u64>,
-    /// Records that begin before this byte are another's.
+    /// Records that begin before this byte belong to another range.
     pub from: u64,
-    /// Records that begin at this byte or later are another's; `u64::MAX` for all there are.
+    /// Records that begin at this byte or later belong to another range; `u64::MAX` if there is none.
     pub until: u64,
 }
 
@@ -47,9 +47,9 @@ pub struct RangeReader {
 /// The result of reading one range.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RangeResult {
-    /// How far the reading came; nothing of an input that could not be opened.
+    /// How far the reading came; `None` for an input that could not be opened.
     progress: Option<ReadProgress>,
-    /// Of an input that was read as a whole, or could not be opened.
+    /// The status of an input that was read as a whole, or could not be opened.
     status: Option<InputStatus>,
     silences: Silences,
     /// The first bytes of a file that was cut.
@@ -59,13 +59,13 @@ pub struct RangeResult {
     state: RangeState,
 }
 
-/// What a pcapng says beside its packets, of one range.
+/// The data of a pcapng range beside its packets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct RangeState {
     changes: FormatChanges,
-    /// At its end, where something changed in it.
+    /// The state at its end, if it changed in the range.
     pcapng: Option<Pcapng>,
-    /// Numbers that its packets took.
+    /// How many packet numbers it uses.
     numbers: u64,
 }
 
@@ -87,21 +87,21 @@ pub struct RangeBounds {
     pub began: Option<u64>,
     /// Where the record after its last one lies.
     pub end: u64,
-    /// Records that begin here or later are another's.
+    /// Records that begin here or later belong to another range.
     pub until: u64,
-    /// Numbers that its packets take.
+    /// How many packet numbers it uses.
     pub packets: u64,
     /// The latest time of a packet in it.
     pub latest: Option<Timestamp>,
-    /// Nothing behind it can be read.
+    /// Nothing after it can be read.
     pub stopped: bool,
     /// The state of the file's format.
     pub changes: FormatChanges,
 }
 
 impl RangeReader {
-    /// Opens a range of an input. `bytes` begins at [`InputRange::from`] and goes on beyond [`InputRange::until`] as far as the last
-    /// record does; `head` is the beginning of the file, [`HEAD`] bytes of it or all.
+    /// Opens a range of an input. `bytes` begins at [`InputRange::from`] and goes on beyond [`InputRange::until`] to
+    /// the end of the last record; `head` is the beginning of the file, [`HEAD`] bytes of it or all.
     ///
     /// # Errors
     /// It is no capture, or one that cannot be cut.
@@ -129,7 +129,7 @@ impl RangeReader {
         }
         let mut beginning = recognise(path, *input, Box::new(io::Cursor::new(head.to_vec())), *size)?;
         check_divisible(&beginning, path)?;
-        // The time of an earlier packet makes it harder to take anything else for a record.
+        // With the time of an earlier packet, other data is less likely to be taken for a record.
         beginning.fill(&mut Block::default(), HEAD);
         let reader = beginning.part_of(InputStream::within(bytes, *size), *from, *until, PartBegin::Anywhere);
         let known = reader.changes();
@@ -189,7 +189,7 @@ fn check_divisible(reader: &Reader, path: &str) -> Result<(), OpenError> {
     Err(OpenError::Failed { path: path.to_owned(), error })
 }
 
-/// As much as the file header takes.
+/// As many bytes as the file header has.
 fn start_of(head: &[u8]) -> Vec<u8> {
     head.get(..super::pcap::FILE_HEADER).unwrap_or(head).to_vec()
 }
@@ -253,7 +253,7 @@ pub struct RangeChain {
     has_ended: bool,
 }
 
-/// What comes before a range.
+/// The state before a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeOffset {
     /// To be added to the numbers of its packets.
@@ -262,7 +262,7 @@ pub struct RangeOffset {
     pub latest: Timestamp,
 }
 
-/// A range was read from a place where no record begins, or without something that the file says before it.
+/// A range was read from a place where no record begins, or without data from earlier in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrongRangeStart {
     /// Where a record begins.
@@ -276,7 +276,7 @@ impl Default for RangeChain {
 }
 
 impl RangeChain {
-    /// Goes on with the next range. `None` says that nothing in it counts.
+    /// Goes on with the next range. `None` if nothing in it counts.
     ///
     /// # Errors
     /// It was read from a wrong place.

@@ -1,4 +1,4 @@
-//! Bytes that several threads read at once.
+//! Bytes that several threads read at once, each at its own place.
 
 use std::fs::File;
 use std::io;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 /// Bytes that several threads can read, each at its own place.
 pub(super) trait ReadAt: Send + Sync {
-    /// Reads some bytes from `place` on; 0 at the end only.
+    /// Reads some bytes from `place` on; returns 0 only at the end.
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize>;
 }
 
-/// A file from one of its bytes on.
+/// A file, from a certain byte on.
 pub(super) struct OffsetFile {
     pub file: Arc<File>,
     pub origin: u64,

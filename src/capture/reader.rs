@@ -16,8 +16,8 @@ use super::{Block, InputStatus};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
-/// Bytes read into a block at a time: few enough to be still in the core's own cache (L2) when the thread that read
-/// them decodes them. They are always read into the same room.
+/// How many bytes are read into a block at a time: few enough to be still in the core's own cache (L2) when the thread
+/// that read them decodes them. They are always read into the same memory.
 pub(super) const WINDOW: usize = 256 << 10;
 /// Bytes in which the first record of a part is looked for at first; more if that is not enough.
 const FIRST_LOOK: usize = 16 << 10;
@@ -33,7 +33,7 @@ pub(super) struct ReadProgress {
     pub began: Option<u64>,
     /// Where the next record lies.
     pub end: u64,
-    /// Records that begin here or later are another's.
+    /// Records that begin here or later belong to another reader.
     pub until: u64,
     pub packets: u64,
     pub clock: InputTimes,
@@ -66,7 +66,7 @@ struct Stopped {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum StopCause {
-    /// The claim of a record, the actual data, and the likely cause.
+    /// The length that a record claims, the data that is there, and the likely cause.
     Damage { says: String, end: String, cause: Cow<'static, str> },
     /// The input cannot be read, or not be decompressed.
     #[cfg_attr(feature = "fleet", serde(skip))]
@@ -115,7 +115,7 @@ impl FileFormat {
         }
     }
 
-    /// What a record is called.
+    /// What the messages call a record.
     fn unit(&self) -> &'static str {
         match self {
             FileFormat::Pcap(_) => "record",
@@ -129,9 +129,9 @@ impl FileFormat {
 pub(super) enum RecogniseError {
     /// There is nothing in it.
     Empty,
-    /// Its first bytes are these, and no capture begins so.
+    /// No capture begins with these first bytes.
     Unknown(Vec<u8>),
-    /// It begins as a capture, but this is wrong.
+    /// It begins like a capture, but its header has this error.
     Header(String),
     /// It cannot be read, or not be decompressed.
     Failed(io::Error),
@@ -158,7 +158,7 @@ pub(super) struct Reader {
     base: u64,
     /// Where the first record lies; `None` while it must be looked for, and when none was found.
     began: Option<u64>,
-    /// The time of an earlier packet, to know a record by when it must be looked for.
+    /// The time of an earlier packet, which helps to recognise a record when one is searched for.
     near: Option<Timestamp>,
     /// Records that begin here or later are not read.
     until: u64,
@@ -231,8 +231,7 @@ impl Reader {
         }
     }
 
-    /// Goes on where `part` has stopped, as if this reader had read it. Returns the number to be added to its packet
-    /// numbers.
+    /// Goes on where `part` has stopped, as if this reader had read it. Returns how much to add to its packet numbers.
     pub(super) fn append(&mut self, part: Reader) -> u64 {
         let before = self.numbers.next.saturating_sub(1);
         self.numbers.next = part.numbers.next.saturating_add(before);
@@ -245,13 +244,13 @@ impl Reader {
         before
     }
 
-    /// Goes on where another reader of the same input has stopped that had come so far; `before` packets come before its.
+    /// Goes on where another reader of the same input has stopped; `before` packets come before its packets.
     pub(super) fn pass(&mut self, progress: ReadProgress, before: u64) {
         self.clock.append(&progress.clock, before);
         self.packets = self.packets.saturating_add(progress.packets);
         self.base = progress.end;
         self.stopped = progress.stopped;
-        // A part that ends where it should is not the end.
+        // The end of a part is not the end of the input.
         self.ended = self.stopped.is_some() || progress.until == u64::MAX;
         self.stream.pass(self.base);
     }
@@ -269,13 +268,13 @@ impl Reader {
         }
     }
 
-    /// Whether this file is as it was written: not compressed.
+    /// Whether this file is not compressed.
     #[cfg(feature = "fleet")]
     pub(super) fn is_plain(&self) -> bool {
         self.stream.compression.is_none()
     }
 
-    /// What a pcapng has said beside its packets; nothing of a pcap file, in which nothing changes after its header.
+    /// The data of a pcapng beside its packets; `None` for a pcap file, where nothing changes after the header.
     #[cfg(feature = "fleet")]
     pub(super) fn pcapng(&self) -> Option<&Pcapng> {
         match &self.format {
@@ -298,18 +297,18 @@ impl Reader {
         self.numbers.next.saturating_sub(1)
     }
 
-    /// Records that begin at `until` or later are not this reader's.
+    /// Records that begin at `until` or later belong to another reader.
     #[cfg(feature = "fleet")]
     pub(super) fn read_until(&mut self, until: u64) {
         self.until = until;
     }
 
-    /// Allows for reading in parts: `places` has the bytes of the input.
+    /// Enables reading in parts: `places` has the bytes of the input.
     pub(super) fn divide(&mut self, places: Arc<dyn ReadAt>) {
         self.stream.divide(places);
     }
 
-    /// Bytes of the input, where it can be read in parts.
+    /// The bytes of the input, if it can be read in parts.
     pub(super) fn divisible(&self) -> Option<u64> {
         self.stream.size.filter(|_| self.stream.is_divisible())
     }
@@ -339,7 +338,7 @@ impl Reader {
         self.packets
     }
 
-    /// How often the format has changed its state, so that records are read in another way from there on or something was
+    /// How often the state of the format has changed so that later records are read in another way, or something was
     /// counted.
     pub(super) fn changes(&self) -> u64 {
         match &self.format {
@@ -348,7 +347,7 @@ impl Reader {
         }
     }
 
-    /// Whether something that was read cannot be right without what comes before it.
+    /// Whether anything that was read depends on earlier data.
     pub(super) fn depends_on_earlier(&self) -> bool {
         matches!(&self.format, FileFormat::Pcapng(pcapng) if pcapng.needs_time)
     }
@@ -376,7 +375,7 @@ impl Reader {
             let data = block.data.get(start..end).unwrap_or_default();
             let (consumed, found) = self.format.index(data, self.base, &mut self.numbers, &mut block.records);
             self.format.hand_over_notes(&mut block.notes);
-            // All records are of this pass: one that finds some is the last.
+            // All records come from this pass: if it finds some, it is the last pass.
             self.packets = self.packets.saturating_add(block.len() as u64);
             if start > 0 {
                 block.records.iter_mut().for_each(|record| record.move_by(start));
@@ -427,9 +426,10 @@ impl Reader {
         !block.is_empty()
     }
 
-    /// Reads on into `data`, which is filled from `start` to `end`, until `length` bytes may be there. Gives its new end.
+    /// Reads on into `data`, which is filled from `start` to `end`, until `length` bytes may be there. Returns the new
+    /// end.
     fn read_on(&mut self, data: &mut [u8], (start, end): (usize, usize), length: usize) -> usize {
-        // Nothing of the records that are another's, but the last one of ours whole.
+        // Reads no records of another reader, but the last own one to its end.
         let there = end.saturating_sub(start) as u64;
         let wanted = self
             .until
@@ -444,8 +444,8 @@ impl Reader {
         end
     }
 
-    /// Reads the beginning of the part into `data` and looks for the first record. Returns its place there, and the end
-    /// of the data. Without a record the reading is over.
+    /// Reads the beginning of the part into `data` and searches for the first record. Returns its place there, and the
+    /// end of the data. If there is no record, the reading is over.
     fn find_first(&mut self, data: &mut [u8]) -> (usize, usize) {
         let most =
             usize::try_from(self.until.saturating_sub(self.base)).unwrap_or(usize::MAX).min(data.len());
@@ -471,8 +471,8 @@ impl Reader {
         }
     }
 
-    /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching the kept bytes
-    /// of its packet. Says whether the record was complete.
+    /// Skips a record that lies at `start` in `data`, which is filled up to `end`, without touching the kept bytes of
+    /// its packet. Returns whether the record was complete.
     fn pass_over(
         &mut self,
         long: &LongRecord,
@@ -486,7 +486,7 @@ impl Reader {
         let mut seen = end.saturating_sub(start) as u64;
         while seen < long.length {
             let left = long.length.saturating_sub(seen);
-            // The trailer is read by itself, into the start of the scratch room.
+            // The trailer is read by itself, into the start of the spare memory.
             let want = Some(left.saturating_sub(trailer)).filter(|want| *want > 0).unwrap_or(left);
             let place = scratch.saturating_add(trailer.saturating_sub(left) as usize);
             let limit = usize::try_from(want).unwrap_or(usize::MAX).saturating_add(place).min(data.len());
@@ -514,7 +514,7 @@ impl Reader {
         true
     }
 
-    /// The stream is over; `rest` is left of it.
+    /// The stream is over; `rest` remains of it.
     fn at_end(&mut self, rest: &[u8]) {
         self.ended = true;
         if !rest.is_empty() {
@@ -621,7 +621,7 @@ impl Reader {
             if damage.is_none() {
                 damage = skipped.map(|skipped| format!("{}: {skipped}", self.path));
             } else {
-                // One message per input; where reading stopped matters more.
+                // One message per input; the place where reading stopped matters more.
                 warnings.extend(skipped.map(|skipped| skipped.replace("\n ", "")));
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Block, Correction, InputPart, InputStatus, PartState, Silence, Source};
-/// `inner` with other times. What [`Source::status`] says of the inputs stays by their own clock.
+/// `inner` with other times. [`Source::status`] still uses the inputs' own clock.
 pub struct ReclockedSource {
     inner: Box<dyn Source>,
     correction: Correction,

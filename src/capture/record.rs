@@ -1,10 +1,10 @@
-//! What a format finds in a window of bytes: records, the rest of one, or damage.
+//! The result of looking for records in a window of bytes: records, a part of one, or damage.
 
 use super::block::PacketRecord;
 use super::message::GroupedDigits;
 use crate::decode::segment::PacketId;
 
-/// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
+/// Records up to this length are read whole. Longer ones are skipped, and their beginning is kept, see [`kept_of`].
 pub(super) const LONG: usize = 1 << 20;
 
 /// A record that says it is longer than this is damaged, bytes.
@@ -15,14 +15,14 @@ pub(super) fn kept_of(captured: u32) -> u32 {
     captured.min(64 << 10)
 }
 
-/// What comes behind the records indexed so far.
+/// What follows the records indexed so far.
 #[derive(Debug)]
 pub(super) enum NextRecord {
     /// The beginning of a record; it can be read on when this many bytes of it are there.
     Need(usize),
     /// A record longer than [`LONG`].
     Long(LongRecord),
-    /// Nothing that can be read.
+    /// Data that cannot be read.
     Damage(RecordDamage),
 }
 
@@ -42,7 +42,7 @@ pub(super) struct LongRecord {
 /// The error in a record.
 #[derive(Debug)]
 pub(super) enum RecordDamage {
-    /// A length that nothing has.
+    /// A length that no record has.
     Length {
         /// The length that it states, bytes.
         claimed: u64,
@@ -76,7 +76,7 @@ impl PacketNumbering {
         PacketId::new(self.input, self.next)
     }
 
-    /// The next packet's number is given away.
+    /// Uses the next packet's number without a packet.
     #[inline]
     pub(super) fn skip_one(&mut self) {
         self.next = self.next.saturating_add(1);

@@ -1,10 +1,10 @@
-//! Stretches of the stream without a packet: a connection that is quiet there was not necessarily quiet.
+//! Intervals of the stream without a packet: a connection that is silent there may have had packets.
 
 use super::Packet;
 use super::block::PacketRecord;
 use crate::time::{Span, Timestamp};
 
-/// An interval without packets shorter than this is not worth noting.
+/// A shorter interval without packets is ignored.
 pub const QUIET: Span = Span::secs(30);
 
 /// An interval without a single packet, longer than [`QUIET`].
@@ -19,17 +19,18 @@ pub struct Silence {
 
 /// Collects the intervals longer than [`QUIET`] between the packets of a stream.
 ///
-/// Measured against the latest time seen so far: packets out of order make no silence. Of too many, the longest are
-/// kept (of equally long ones the earlier), in bounded memory and without a cost that grows with their number.
+/// Intervals are measured from the latest time seen so far: packets out of order make no silence. If there are too
+/// many, the longest are kept (of equally long ones the earlier), in bounded memory and with a cost that does not grow
+/// with their number.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Silences {
     first: Option<Timestamp>,
     latest: Option<Timestamp>,
     found: Vec<Silence>,
-    /// Nothing shorter than this can be among the kept ones any more.
+    /// No interval shorter than this is kept any more.
     floor: Span,
-    /// Of a part of the stream only: all are kept, as it is not known yet which are long.
+    /// For a part of the stream, all intervals are kept, because it is not known yet which are long.
     part: bool,
 }
 
@@ -42,13 +43,13 @@ impl Silences {
         Silences { part: true, ..Silences::default() }
     }
 
-    /// Goes on with the packets of `part`. A silence there may be shorter here, or vanish: a packet of an earlier part
-    /// may be as late.
+    /// Adds the packets of `part`. A silence there may become shorter here, or vanish, if a packet of an earlier part
+    /// is as late.
     pub(super) fn append(&mut self, part: &Silences) {
         let (Some(first), Some(latest)) = (part.first, part.latest) else { return };
         self.advance(first);
         for silence in &part.found {
-            // Up to here there were packets all along.
+            // Up to here there were packets without a silence.
             self.latest = self.latest.max(Some(silence.from));
             self.advance(silence.to);
         }
@@ -102,7 +103,7 @@ impl Silences {
         from.zip(to)
     }
 
-    /// Goes on with an interval with packets.
+    /// Adds an interval with packets.
     #[cfg(feature = "fleet")]
     pub(super) fn note_eventful(&mut self, (from, to): (Timestamp, Timestamp)) {
         self.advance(from);

@@ -1,4 +1,4 @@
-//! What every stream of packets can do.
+//! The interface that every stream of packets has.
 
 use super::block::Block;
 use super::part::{InputPart, PartState};
@@ -17,15 +17,15 @@ pub trait Source: Send {
     /// [`PacketId::capture`](crate::decode::segment::PacketId::capture) is the place in this list; an input that could not be opened is there with its damage.
     fn status(&self) -> Vec<InputStatus>;
 
-    /// The intervals longer than [`QUIET`](super::QUIET) without a packet in the stream so far, in time order; of more than
-    /// [`Silences::KEPT`](super::Silences::KEPT) the longest. A source that keeps no account of them has none.
+    /// The intervals longer than [`QUIET`](super::QUIET) without a packet in the stream so far, in time order; of more
+    /// than [`Silences::KEPT`](super::Silences::KEPT) the longest. A source that does not record them returns none.
     fn silences(&self) -> Vec<Silence> {
         Vec::new()
     }
 
-    /// Another way to read the stream, for several threads at once: its next part of about `bytes`, to be read by any
-    /// of them. `None` when those that are out must be given back first; with none out, at the end of the stream, and
-    /// always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
+    /// Another way to read the stream, for several threads at once: its next part of about `bytes`, which any thread
+    /// may read. `None` if parts that are out must be given back first, at the end of the stream, and always if the
+    /// stream can only be read in order. It must not be mixed with [`Source::next_block`].
     fn next_part(&mut self, bytes: u64) -> Option<InputPart> {
         let _ = bytes;
         None

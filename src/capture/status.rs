@@ -1,4 +1,4 @@
-//! How far an input is, and what limits its use.
+//! The progress of an input, and what limits its use.
 
 use crate::time::Timestamp;
 
@@ -19,7 +19,7 @@ pub struct InputStatus {
     pub dropped: Option<u64>,
     /// How often the clock stepped back, by more than packets out of order explain.
     pub clock_jumps: u64,
-    /// Where the packets' own bytes end: the smallest snapshot length declared, bytes; 0 when none.
+    /// The length at which packets were cut: the smallest snapshot length declared, bytes; 0 when none.
     pub snaplen: u32,
     /// The interfaces that a pcapng describes, those of all its sections one after the other, the first
     /// [`OTHER_INTERFACES`] of them. Their texts are as they stand in the file: hostile.
@@ -29,17 +29,17 @@ pub struct InputStatus {
     /// Why the input could not be read to its end. One message, beginning with the path: the place, and the expected
     /// data. It may have a second line, indented by two spaces.
     pub damage: Option<String>,
-    /// Anything else worth a line: a clock that jumps back, unknown blocks, packets out of order.
+    /// Other warnings: a clock that jumps back, unknown blocks, packets out of order.
     pub warnings: Vec<String>,
 }
 
-/// What a pcapng says of an interface; empty where it says nothing.
+/// The properties of an interface by a pcapng; empty if it has none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct InterfaceText {
     /// `eth0`.
     pub name: String,
-    /// A text that a person wrote there.
+    /// A comment that a person wrote.
     pub description: String,
 }
 

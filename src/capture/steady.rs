@@ -1,4 +1,4 @@
-//! The clock of the machine without its steps: times of packets and looks go on where the clock is set back or forward.
+//! The clock of the machine without its steps: times of packets and looks go on when the clock is set back or forward.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,10 +10,11 @@ const STEP: Span = Span::millis(500);
 const UNDER_WAY: Duration = Duration::from_secs(1);
 /// Both clocks are read within this time, or read again.
 const AT_ONCE: Duration = Duration::from_micros(200);
-/// So often, if the machine is busy.
+/// How often it is tried, if the machine is busy.
 const TRIES: usize = 5;
 
-/// How far the clock of the machine was set since this was made. Everybody who asks now and then sees the same steps.
+/// How far the clock of the machine was set since this was made. All callers that ask from time to time see the same
+/// steps.
 #[derive(Debug)]
 pub struct SteadyClock {
     wall: Timestamp,
@@ -46,7 +47,7 @@ impl SteadyClock {
         }
     }
 
-    /// Looks at the clock; to be called before [`SteadyClock::correct`], some times a second.
+    /// Checks the clock; to be called before [`SteadyClock::correct`], a few times a second.
     pub fn look(&mut self) {
         let (wall, steady) = both();
         self.compare(wall, steady);
@@ -72,8 +73,8 @@ impl SteadyClock {
         self.offset
     }
 
-    /// The time of something that was stamped by the clock, in the order of stamping: an event stamped just before a
-    /// step may come after it.
+    /// The corrected time of an event that the clock stamped, in the order of stamping: an event from just before a
+    /// step may come after the step.
     pub fn correct(&mut self, time: Timestamp) -> Timestamp {
         let from_last = |offset: Span| time.after(offset).since(self.last).0.unsigned_abs();
         let is_of_before = self.stepped.is_some() && from_last(self.before) < from_last(self.offset);

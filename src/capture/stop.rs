@@ -34,14 +34,14 @@ impl StopRequest {
     }
 }
 
-/// How often a silent pipe is left to look whether the end was asked for.
+/// How often a silent pipe is interrupted to check whether the end was asked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// After the request a pipe that is silent for this long is left.
 const SILENT: Duration = Duration::from_millis(300);
 /// After the request a pipe is left after this, whatever comes.
 const MOST: Duration = Duration::from_secs(2);
 
-/// A pipe whose reading can be stopped. The data that its writer still had is read first: `tcpdump` gets the same ^C,
+/// A pipe whose reading can be stopped. The data that its writer still has is read first: `tcpdump` gets the same ^C,
 /// and flushes its buffer.
 pub(super) struct StoppablePipe {
     pipe: File,
@@ -86,7 +86,7 @@ fn is_readable(pipe: &File, wait: Duration) -> io::Result<bool> {
     }
 }
 
-/// Elsewhere a read of a silent pipe waits for its writer.
+/// On other systems a read of a silent pipe waits for its writer.
 #[cfg(not(target_os = "linux"))]
 fn is_readable(_: &File, _: Duration) -> io::Result<bool> {
     Ok(true)
@@ -118,7 +118,7 @@ mod tests {
         thread::sleep(Duration::from_millis(50));
         assert!(!waiter.is_finished());
         asks.ask();
-        // A read under way is finished.
+        // A read that has begun is finished.
         writer.write_all(b"cd").unwrap();
         assert_eq!(waiter.join().unwrap().unwrap(), b"abcd");
         assert!(stop.left_a_pipe());

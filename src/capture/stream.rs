@@ -20,7 +20,7 @@ pub(super) struct InputStream {
 }
 
 impl InputStream {
-    /// Looks at the first bytes of `raw` and puts a decoder in front where they ask for one. Waits for them.
+    /// Reads the first bytes of `raw`, and decompresses the stream if they ask for it. Waits for these bytes.
     ///
     /// # Errors
     /// When they cannot be read, or a decoder's thread cannot be started.
@@ -45,7 +45,7 @@ impl InputStream {
         InputStream { bytes, consumed: Arc::default(), places: None, size, compression: None }
     }
 
-    /// Allows for the bytes to be read in parts, too: `places` has the same ones as are read in turn.
+    /// Allows reading in parts, too: `places` has the same bytes as are read in order.
     pub(super) fn divide(&mut self, places: Arc<dyn ReadAt>) {
         self.places = self.compression.is_none().then_some(places);
     }
@@ -77,14 +77,14 @@ impl InputStream {
         self.consumed.load(Relaxed)
     }
 
-    /// Fills `buf` unless the stream ends before; says how much there was.
+    /// Fills `buf` unless the stream ends before; returns how many bytes there were.
     pub(super) fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         fill(&mut self.bytes, buf)
     }
 }
 
 impl Read for InputStream {
-    /// What one read of the input gives, so that a pipe's packets do not wait for more; 0 at the end only.
+    /// The bytes of one read of the input, so that a pipe's packets do not wait for more; 0 only at the end.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.bytes.read(buf) {

@@ -20,7 +20,7 @@ use crate::model::{AppliedOptions, Program};
 use crate::pair::points::NamedInputs;
 use crate::pair::{self, Pairing};
 
-/// What a request to stop is answered with.
+/// The answer to a request to stop.
 const STOPPING: &str = "stopping; the report covers the packets read so far. ^C again ends without one";
 
 /// Runs it.
@@ -131,7 +131,7 @@ impl AnalyzeError {
     }
 }
 
-/// What clap cannot see: options and inputs that do not go together.
+/// Checks that clap cannot make: options and inputs that exclude each other.
 pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) -> anyhow::Result<()> {
     if privacy.redact && scope.snapshots().next().is_some() {
         bail!(
@@ -161,7 +161,7 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
     }
 }
 
-/// More threads than this serve no machine. Each costs memory, and a system has a limited number.
+/// More threads than this help no machine. Each needs memory, and a system limits their number.
 const MOST_THREADS: usize = 1024;
 
 /// Refuses numbers of threads that would exhaust the machine.
@@ -212,7 +212,7 @@ impl Scope {
         })
     }
 
-    /// Everything: for reports that are not about captures.
+    /// The scope of everything: for reports that are not about captures.
     #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "only a watch has such reports"))]
     pub(super) fn nothing() -> Scope {
         let AnalysisOptions { half_close_after, threads, memory_limit, .. } = AnalysisOptions::default();

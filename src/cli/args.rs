@@ -1,4 +1,4 @@
-//! What can be typed: one definition gives parsing, `-h`, `--help` and the complaints.
+//! The command line: one definition gives parsing, `-h`, `--help` and the error messages.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Lines that can be typed as they are.
+/// Examples that can be typed as they are.
 pub(super) const EXAMPLES: &str = "  synscope analyze edge-03.pcapng                     diagnose a capture
   synscope analyze client.pcap server.pcap.gz         both ends: lost on the way, or ignored?
   tcpdump -U -w - tcp | synscope analyze -            from a pipe; ^C ends with the report
@@ -34,7 +34,7 @@ pub(super) const EXAMPLES: &str = "  synscope analyze edge-03.pcapng            
   synscope explain accept-queue-overflow              what a finding means
   sudo synscope live -i eth0                          watch an interface";
 
-/// What each exit code says.
+/// The meaning of each exit code.
 pub(super) const EXIT_CODES: &str = "  0  done
   1  done and --fail-on matched; diff: something is new or worse
   2  wrong usage, nothing could be read, or the report could not be written
@@ -69,7 +69,7 @@ pub enum Command {
     Extract(ExtractArgs),
     /// Compares two JSON reports: exit code 1 when an incident is new or worse.
     Diff(DiffArgs),
-    /// Says what a kind of finding means; without a kind, lists them all.
+    /// Explains a kind of finding; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
     Schema(SchemaArgs),
@@ -95,7 +95,7 @@ pub struct WorkerArgs {
     pub stage: WorkerStage,
 }
 
-/// Options of the stages before `synscope worker assemble`. Each heeds those that concern it.
+/// Options of the stages before `synscope worker assemble`. Each stage uses those that concern it.
 #[cfg(feature = "fleet")]
 #[derive(Args, Debug)]
 pub struct StageArgs {
@@ -107,7 +107,7 @@ pub struct StageArgs {
     #[arg(long)]
     pub tables: bool,
 
-    /// What `worker solve` wrote of points that are joined
+    /// The output of `worker solve`, about points that are joined
     #[arg(long, value_name = "FILE")]
     pub of_run: Option<PathBuf>,
 
@@ -124,7 +124,7 @@ pub struct StageArgs {
 #[cfg(feature = "fleet")]
 #[derive(Args, Debug)]
 pub struct AssembleArgs {
-    /// What `worker solve` wrote of points that are joined
+    /// The output of `worker solve`, about points that are joined
     #[arg(long, value_name = "FILE")]
     pub of_run: Option<PathBuf>,
 
@@ -483,7 +483,7 @@ pub enum DiffFormat {
 pub enum Least {
     /// All.
     Info,
-    /// Somebody waits or is refused.
+    /// Users wait or are refused.
     Warning,
     /// Connections fail.
     Critical,
@@ -636,7 +636,7 @@ pub struct ExplainArgs {
 /// Options of `synscope schema`.
 #[derive(Args, Debug)]
 pub struct SchemaArgs {
-    /// That of an event instead: a line of `synscope live --format jsonl`
+    /// The schema of an event instead: a line of `synscope live --format jsonl`
     #[arg(long)]
     pub events: bool,
 }

@@ -1,4 +1,4 @@
-//! `synscope completions`: what a shell must know to complete the command line.
+//! `synscope completions`: the data with which a shell completes the command line.
 
 use clap::CommandFactory;
 

@@ -19,7 +19,7 @@ pub enum Exit {
 impl Exit {
     /// The verdict of an analysis that was done.
     ///
-    /// Damage wins over a match: a verdict over half of an input is not one to rely on, in either direction.
+    /// Damage takes precedence over a match: a verdict on half of the input is unreliable either way.
     pub fn verdict(damage: InputDamage, verdict: FailOnVerdict) -> Exit {
         match (damage, verdict) {
             (InputDamage::Some, _) => Exit::Damaged,

@@ -93,7 +93,7 @@ fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<ExplanationBlock<'a>>
             blocks.push(ExplanationBlock::Paragraph(line.trim().to_owned()));
         }
     }
-    // A heading brings its own empty line.
+    // A heading has its own empty line.
     let mut tidy: Vec<ExplanationBlock> = Vec::with_capacity(blocks.len());
     for block in blocks {
         if matches!(block, ExplanationBlock::Heading(_) | ExplanationBlock::Gap)

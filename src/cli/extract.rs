@@ -64,7 +64,7 @@ fn damage(outcome: &Analysis) -> InputDamage {
     if outcome.damage.is_empty() { InputDamage::None } else { InputDamage::Some }
 }
 
-/// Why there is nothing to extract, and the request.
+/// Why there is nothing to extract, with the request.
 fn nothing(report: &Report, args: &ExtractArgs) -> String {
     let looked_at = counted(report.summary.connections, "TCP connection");
     let filters = report.filtered.as_ref().map(|filtered| format!(" with {}", filtered.typed()));

@@ -21,7 +21,7 @@ use crate::kernel::verdict::{NewStatements, Statement};
 
 /// How often verdicts are written.
 const EVERY: Duration = Duration::from_millis(100);
-/// How often the host is looked at.
+/// How often the host's facts are read.
 const LOOK: Duration = Duration::from_secs(1);
 /// Verdicts that are written in a second at most: the file grows by less than 10 MB in that time.
 const MOST: u64 = 30_000;
@@ -49,7 +49,7 @@ pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes what needs rights, and then gives all of them up.
+/// Starts everything that needs rights, and then gives all rights up.
 fn begin(args: &SnapshotArgs) -> anyhow::Result<(Option<VerdictReader>, String, Snapshot)> {
     let (probes, kernel) = match args.kernel {
         AskKernel::Off => (None, "the kernel is not asked about single packets".to_owned()),
@@ -76,11 +76,11 @@ pub(super) fn without(Refused { what, remedy }: &Refused) -> String {
 /// Writes the recording.
 struct Follower {
     reader: Option<VerdictReader>,
-    /// The host as the lines so far tell it.
+    /// The host's facts, as recorded so far.
     last: Snapshot,
     /// Verdicts written.
     written: u64,
-    /// Verdicts for which there was no room.
+    /// Verdicts that did not fit.
     left_out: u64,
     in_this_second: u64,
 }
@@ -131,7 +131,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Writes what changed at the host.
+    /// Writes the changes at the host.
     fn look(&mut self, lost: u64, out: &mut dyn Write) -> io::Result<()> {
         let Ok(now) = self.last.renew() else { return Ok(()) };
         write_line(out, &serde_json::to_string(&RecordingChange::between(&self.last, &now, lost))?)?;

@@ -12,7 +12,7 @@ pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
     session::run(args)
 }
 
-/// Says which right is missing.
+/// Reports which right is missing.
 ///
 /// # Errors
 /// Always.
@@ -87,7 +87,7 @@ mod session {
         outcome.damage.iter().for_each(|damage| complain(damage));
         if let Some(mut destinations) = destinations {
             if failed.is_some() {
-                // Nobody reads it, or it has no room: files get their reports all the same.
+                // Nobody reads it, or the disk is full: files still get their reports.
                 destinations.leave_out_stdout();
             }
             destinations.write(&outcome.report, &report.args, &report.privacy)?;
@@ -119,11 +119,11 @@ mod session {
             prepare: Arc::new(move || theirs.as_ref().map_or(Ok(()), Namespace::enter)),
             settle: Arc::new(kernel::keep_capture_right),
         };
-        // The first look is before packets come. Counts until then are not about them.
+        // The first look is before packets come: earlier counts are not about them.
         let witness = if args.no_host { None } else { Some(Kernel::start(namespace.clone())?) };
         let mut feed = LiveFeed::open(&settings)?;
         let (probes, said) = ask_kernel(args, namespace.as_ref())?;
-        // From here on nothing takes a right any more; threads that are started inherit that.
+        // From here on nothing needs a right any more; threads that are started later have none.
         kernel::drop_rights().context("cannot give up capabilities")?;
         let options = AnalysisOptions {
             threads: args.threads,
@@ -155,7 +155,7 @@ mod session {
             until: EndCondition { packets: args.count, duration: args.duration },
             pace: TimeSource::Machine,
         };
-        // A report in the middle of a screen would be neither.
+        // A report in the middle of a screen would be unreadable.
         let hidden = show(args) == WatchOutput::Screen && args.output.is_none();
         let every = args.report_every.map(|every| Duration::from_nanos(every.0.unsigned_abs()));
         let mut next = every.map(|every| Instant::now() + every);
@@ -168,7 +168,7 @@ mod session {
             other => other,
         };
         let mut ended = run.run(wanted, |outcome| {
-            // The report comes after what was told before it.
+            // The report comes after the events before it.
             log.wait()?;
             report.print(outcome)
         });
@@ -176,7 +176,7 @@ mod session {
         Ok(ended)
     }
 
-    /// Has the kernel tell of single packets, and says how much of that it can.
+    /// Asks the kernel about single packets, and reports how much it can tell.
     fn ask_kernel(
         args: &LiveArgs,
         namespace: Option<&Namespace>,
@@ -195,7 +195,7 @@ mod session {
         }
     }
 
-    /// Who is told; `log` leads to standard output. Made after rights were given up: none of them has a right of its own.
+    /// The outputs; `log` leads to standard output. They are made after rights were given up, so none of them has any.
     fn outputs(args: &LiveArgs, log: &WriteQueue) -> anyhow::Result<Vec<Box<dyn Output>>> {
         let mut outputs: Vec<Box<dyn Output>> = Vec::new();
         if let Some(address) = args.metrics {
@@ -213,7 +213,7 @@ mod session {
         if let Some(program) = &args.on_incident {
             outputs.push(Box::new(IncidentHook::new(program, complain).context("cannot start a thread")?));
         }
-        // Last, so that a message on why something else cannot be done stays to be read.
+        // Made last, so that messages about other failures stay readable.
         outputs.push(match show(args) {
             WatchOutput::Screen => {
                 Box::new(Screen::open(stdout_look(args.color).color).context("cannot draw on the terminal")?)
@@ -290,9 +290,9 @@ mod session {
     struct ReportArgs {
         args: AnalyzeArgs,
         privacy: Privacy,
-        /// What the report says of its options.
+        /// The options that the report records.
         applied: AppliedOptions,
-        /// Whether there is one to be written in the end.
+        /// Whether a report is to be written in the end.
         wanted: bool,
     }
 
@@ -323,7 +323,7 @@ mod session {
                 privacy: harmless,
                 args: AnalyzeArgs {
                     captures: Vec::new(),
-                    // With events on standard output only files get a report.
+                    // If events go to standard output, only files get a report.
                     format: args.format.filter(|f| *f != Format::Jsonl || args.output.is_some()),
                     output: args.output.clone(),
                     report: args.report.clone(),
@@ -344,7 +344,7 @@ mod session {
             self.wanted.then(|| Destinations::open(&self.args)).transpose()
         }
 
-        /// Notes in `report` the options that made it.
+        /// Records in `report` the options that made it.
         fn mark(&self, report: &mut Report) {
             report.program = Some(program());
             report.options = Some(self.applied.clone());
@@ -390,7 +390,7 @@ mod session {
                 for signal in [SIGINT, SIGTERM] {
                     flag::register(signal, Arc::clone(&stop))?;
                 }
-                // nohup(1) has it ignored, and so it stays.
+                // nohup(1) sets it to be ignored, and so it stays.
                 if !is_ignored(SIGHUP) {
                     flag::register(SIGHUP, Arc::clone(&stop))?;
                 }
@@ -401,7 +401,7 @@ mod session {
             Ok(Signals { stop, impatience, report })
         }
 
-        /// Requests since the last call.
+        /// Requests that have come since the last call.
         fn wanted(&self) -> RunRequest {
             if self.stop.load(Ordering::Relaxed) {
                 self.impatience.begin();

@@ -8,11 +8,10 @@ use super::output::to_stdout;
 
 /// Runs it.
 ///
-/// # Errors
-/// A command that there is not; standard output cannot be written.
+/// # Errors An unknown command; standard output cannot be written.
 pub fn run(args: &ManArgs) -> anyhow::Result<()> {
     let mut all = Cli::command();
-    // Fills in what subcommands inherit: their whole names, the help option.
+    // Fills in the properties that subcommands inherit: their full names, the help option.
     all.build();
     let mut page = Vec::new();
     match &args.command {
@@ -38,7 +37,7 @@ fn verbatim(title: &str, text: &str) -> String {
     let mut section = format!(".SH \"{title}\"\n.nf\n");
     for line in text.lines() {
         let line = line.strip_prefix("  ").unwrap_or(line);
-        // What roff takes for a request, an escape or a hyphen.
+        // Escapes the characters that roff takes for a request, an escape or a hyphen.
         let line = line.replace('\\', "\\e").replace('-', "\\-");
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
         section.push_str(&format!("{guard}{line}\n"));

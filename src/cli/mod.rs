@@ -74,13 +74,13 @@ fn usage(refused: &clap::Error) -> Exit {
         complain(&advice(refused).unwrap_or_else(|| text.to_owned()));
         Exit::Unusable
     } else {
-        // A reader who went away has seen enough of the help.
+        // A reader who closed the pipe has seen enough of the help.
         let _ = refused.print();
         Exit::Done
     }
 }
 
-/// The likely intention, where a parser of options cannot know it.
+/// The user's likely intention, which an option parser cannot know.
 fn advice(refused: &clap::Error) -> Option<String> {
     let context = |kind| match refused.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

@@ -1,4 +1,4 @@
-//! Where results go: standard output or a file, how wide, in colour or not.
+//! Outputs of results: standard output or a file, its width, and whether it has colours.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,10 +13,10 @@ use crate::report::terminal::{Color, Look, PIPE_WIDTH};
 
 /// Writes `message` on standard error behind the program's name; further lines are indented.
 ///
-/// It may quote paths and captures: what could steer a terminal is written out.
+/// It may quote paths and captures: control characters are escaped.
 pub(crate) fn complain(message: &str) {
     let lines: Vec<_> = message.lines().map(sanitize).collect();
-    // Where standard error is closed there is nobody to tell.
+    // If standard error is closed, nobody reads it.
     let _ = writeln!(io::stderr(), "synscope: {}", lines.join("\n"));
 }
 
@@ -31,7 +31,7 @@ pub enum Output {
         path: PathBuf,
         /// Opened, not yet changed.
         file: File,
-        /// Whether it is ours to remove when there is no result.
+        /// Whether this program created it, and removes it when there is no result.
         origin: OutputOrigin,
     },
 }
@@ -39,7 +39,7 @@ pub enum Output {
 /// Whether an output file was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputOrigin {
-    /// It was: without a result it stays as it is.
+    /// It existed: without a result it stays as it is.
     Existing,
     /// It was not.
     Created,
@@ -91,8 +91,7 @@ impl Output {
 
     /// Writes the result.
     ///
-    /// # Errors
-    /// What the file says. A reader of standard output who has gone away is no error.
+    /// # Errors The file's error. A reader of standard output who has closed the pipe is no error.
     pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
         match self {
             Output::Stdout => to_stdout(contained(render)),
@@ -115,13 +114,13 @@ impl Output {
     /// There is no result: removes the file if it was created for it.
     pub fn abandon(self) {
         if let Output::File { path, origin: OutputOrigin::Created, .. } = self {
-            // It is empty; should it stay, nothing is lost.
+            // It is empty; if it stays, nothing is lost.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// `render`, whose faults are errors: the other results are written all the same.
+/// Calls `render`, and turns its faults into errors: other results are still written.
 fn contained(
     render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
@@ -130,8 +129,7 @@ fn contained(
 
 /// Writes to standard output.
 ///
-/// # Errors
-/// A full disk and the like; a reader who has gone away is no error.
+/// # Errors A full disk or a similar error; a reader who has closed the pipe is no error.
 pub fn to_stdout(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
     let written = || {
         let mut out = BufWriter::new(io::stdout().lock());

@@ -9,10 +9,9 @@ use super::privacy::Privacy;
 use crate::extract::{self, ExtractScope, Selection};
 use crate::model::{Finding, Report};
 
-/// Captures are read a second time: standard input cannot be.
+/// Captures are read a second time, which standard input cannot be.
 ///
-/// # Errors
-/// Standard input among them.
+/// # Errors Standard input is among them.
 pub(super) fn check(captures: &[PathBuf]) -> anyhow::Result<()> {
     if captures.iter().any(|path| path == Path::new("-")) {
         bail!(

@@ -1,4 +1,4 @@
-//! What `--redact` means for a run: its key, its sources, its report.
+//! The effect of `--redact` on a run: its key, its sources, its report.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::engine::{self, AnalysisOptions};
 use crate::model::Report;
 use crate::redact::{Payload, PseudonymKey, Pseudonyms, RedactedSource, Rewriter};
 
-/// What every rendering says about a redacted report.
+/// The notice in every rendering of a redacted report.
 const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \
                       commands need the real ones; names of files, MAC addresses and payload were left out";
 
@@ -21,7 +21,7 @@ const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they k
 #[cfg(feature = "fleet")]
 const WORKER_KEY: &str = "SYNSCOPE_REDACT_KEY";
 
-/// What must not leave, for one run.
+/// The privacy options of one run.
 pub(super) struct Privacy {
     key: Option<PseudonymKey>,
     payload: Payload,
@@ -62,13 +62,13 @@ impl Privacy {
         Ok(Privacy { key, payload: Payload::Strip })
     }
 
-    /// The key as it stands in a key file.
+    /// The key in the form of a key file.
     #[cfg(feature = "fleet")]
     pub fn key_text(&self) -> String {
         self.key.as_ref().map(PseudonymKey::to_file).unwrap_or_default()
     }
 
-    /// What packets go through, where they are redacted.
+    /// The rewriter for packets, if they are redacted.
     pub fn rewriter(&self) -> Option<Rewriter> {
         self.key.as_ref().map(|key| Rewriter::redacting(Pseudonyms::new(key)))
     }
@@ -78,13 +78,13 @@ impl Privacy {
         self.key.is_some()
     }
 
-    /// What extracted packets go through.
+    /// The rewriter for extracted packets.
     pub fn for_extract(&self) -> Rewriter {
-        // With a key the source has redacted them.
+        // If there is a key, the source has redacted them.
         Rewriter::new(if self.key.is_some() { Payload::Keep } else { self.payload })
     }
 
-    /// What the extract says of itself.
+    /// The notice in an extract.
     pub fn notice(&self) -> &'static str {
         match (&self.key, self.payload) {
             (Some(_), _) => "Addresses are pseudonyms; payload, MAC addresses and names were left out.",
@@ -93,7 +93,7 @@ impl Privacy {
         }
     }
 
-    /// Opens `inputs`, harmless where that is wanted.
+    /// Opens `inputs`, redacted if that is wanted.
     ///
     /// # Errors
     /// When not one of them can be opened.
@@ -120,7 +120,7 @@ impl Privacy {
         })
     }
 
-    /// The options as they hold for such a source: addresses are those that it has.
+    /// The options for such a source: `--host` has the source's pseudonyms.
     pub fn options(&self, mut options: AnalysisOptions) -> AnalysisOptions {
         if let Some(mut rewriter) = self.rewriter() {
             options.hosts.iter_mut().for_each(|host| *host = rewriter.address(*host));
@@ -143,7 +143,7 @@ fn is_open_to_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
-/// Whether users other than its owner and group may read the file. Only Unix tells it so.
+/// Whether users other than its owner and group may read the file. Only Unix can tell.
 #[cfg(not(unix))]
 fn is_open_to_all(_: &Path) -> bool {
     false

@@ -1,4 +1,4 @@
-//! How far a long analysis is, on standard error while that is a terminal.
+//! The progress of a long analysis, on standard error if that is a terminal.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Redraws per second.
 const REDRAWS: u8 = 5;
 
-/// A line on standard error that tells how far the work is, and goes away when it is done.
+/// A line on standard error that shows the progress, and disappears at the end.
 pub(crate) struct ProgressLine {
     started: Instant,
     wanted: ProgressWanted,
     bar: Option<ProgressBar>,
 }
 
-/// Whether there is somebody to tell.
+/// Whether a user sees the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProgressWanted {
     Yes,
@@ -39,7 +39,7 @@ impl ProgressLine {
         ProgressLine { started: Instant::now(), wanted: ProgressWanted::No, bar: None }
     }
 
-    /// Tells how far the work is.
+    /// Shows the progress.
     pub(crate) fn show(&mut self, now: Progress) {
         let elapsed = self.started.elapsed();
         if self.wanted == ProgressWanted::No || elapsed < PATIENCE {
@@ -74,7 +74,7 @@ fn line(now: Progress, elapsed: Duration) -> String {
     text.push_str(&format!(", {} packets ({}/s)", grouped(now.packets), grouped(rate as u64)));
     if let Some(total) = now.total.filter(|&total| now.read > 0 && total > now.read) {
         let left = seconds * (total - now.read) as f64 / now.read as f64;
-        // A guess of more than a year says nothing.
+        // An estimate of more than a year means nothing.
         if let Ok(left) = Duration::try_from_secs_f64(left.min(31_536_000.0)) {
             text.push_str(&format!(", {} left", HumanDuration(left)));
         }

@@ -1,4 +1,5 @@
-//! What signals ask for: the first SIGINT or SIGTERM asks for the end and the report, another one for the end at once.
+//! The effect of signals: the first SIGINT or SIGTERM requests the end and the report, another one ends the program at
+//! once.
 
 #[cfg(unix)]
 pub(super) use unix::heed_stop;
@@ -26,18 +27,17 @@ mod unix {
     use crate::capture::StopRequest;
     use crate::cli::output::complain;
 
-    /// Who asks to stop again after this does not want to wait for a report. What comes sooner is the same request:
-    /// timeout(1) signals the process and then its group.
+    /// A second signal that comes later than this ends the program without a report. One that comes sooner belongs to
+    /// the same request: timeout(1) signals the process and then its group.
     const TWICE: Duration = Duration::from_millis(500);
 
     /// Lets the second request end the program, once the first one is noted.
     pub(in crate::cli) struct SecondSignalExit(Arc<AtomicBool>);
 
     impl SecondSignalExit {
-        /// Prepares the end by a second signal.
+        /// Prepares for the second signal, which ends the program.
         ///
-        /// # Errors
-        /// What the system says.
+        /// # Errors The system's error.
         pub fn register() -> io::Result<SecondSignalExit> {
             let impatient = Arc::<AtomicBool>::default();
             for signal in [SIGINT, SIGTERM] {
@@ -56,10 +56,9 @@ mod unix {
         }
     }
 
-    /// Asks `stop` for the end when the first SIGINT or SIGTERM comes, and says `stopping`.
+    /// Makes the first SIGINT or SIGTERM ask `stop` for the end; then prints `stopping`.
     ///
-    /// # Errors
-    /// What the system says.
+    /// # Errors The system's error.
     pub(in crate::cli) fn heed_stop(stop: &StopRequest, stopping: &'static str) -> anyhow::Result<()> {
         let stop = stop.clone();
         let heed = || -> io::Result<()> {
@@ -83,8 +82,7 @@ mod unix {
 
     /// Raises the flag whenever SIGUSR1 comes.
     ///
-    /// # Errors
-    /// What the system says.
+    /// # Errors The system's error.
     #[cfg(all(feature = "live", target_os = "linux"))]
     pub(in crate::cli) fn register_report(report: &Arc<AtomicBool>) -> io::Result<()> {
         flag::register(signal_hook::consts::SIGUSR1, Arc::clone(report)).map(drop)

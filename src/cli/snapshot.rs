@@ -1,4 +1,4 @@
-//! `synscope snapshot`: what this host knows now, as a document for `analyze --host`.
+//! `synscope snapshot`: the current facts of this host, as a document for `analyze --host`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -35,10 +35,10 @@ pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     })
 }
 
-/// There is nothing to take a snapshot of.
+/// This system has no data for a snapshot.
 pub(super) const NO_COUNTERS: &str = "cannot read /proc/net/netstat: snapshots are of Linux hosts with /proc";
 
-/// What the files of `--host` hold.
+/// The contents of the files of `--host`.
 #[derive(Default)]
 pub struct HostFiles {
     /// Facts about the host; `None` if no file was named.
@@ -99,8 +99,8 @@ pub fn load<'a>(paths: impl Iterator<Item = &'a Path>) -> anyhow::Result<HostFil
     Ok(files)
 }
 
-/// Whether a file is a recording. Its bytes can still be read.
+/// Whether a file is a recording. Its bytes can still be read afterwards.
 fn begins_recording(input: &mut impl BufRead) -> std::io::Result<bool> {
-    // A snapshot is written over many lines, and begins with one that holds a brace only.
+    // A snapshot has many lines; its first line has only a brace.
     Ok(input.fill_buf()?.starts_with(Recording::BEGINS.as_bytes()))
 }

@@ -12,7 +12,7 @@ use crate::time::{Span, Timestamp};
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people: a terminal, a ticket.
+    /// For people, on a terminal or in a ticket.
     Text,
     /// For programs: one document as `synscope schema` describes it.
     Json,
@@ -34,7 +34,7 @@ pub enum Format {
 pub enum HostArg {
     /// Keep only connections with this address.
     Address(IpAddr),
-    /// What a host knew, from this file.
+    /// The facts of a host, from this file.
     Snapshot(PathBuf),
 }
 
@@ -93,7 +93,7 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Ports that have a name everywhere. Others are written as numbers: what `/etc/services` says depends on the machine.
+/// Ports with a name that is the same everywhere. Others must be numbers: `/etc/services` differs between machines.
 const SERVICES: [(&str, u16); 20] = [
     ("ftp", 21),
     ("ssh", 22),
@@ -117,7 +117,7 @@ const SERVICES: [(&str, u16); 20] = [
     ("http-alt", 8080),
 ];
 
-/// A port: its number, or a name that everybody knows.
+/// A port: its number, or a well-known name.
 ///
 /// # Errors
 /// 0, more than 65535, other names.
@@ -173,7 +173,7 @@ pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
     }
 }
 
-/// `lb=lb.pcap`: what a capture point is called, and a file that was captured there.
+/// `lb=lb.pcap`: the name of a capture point, and a file that was captured there.
 ///
 /// # Errors
 /// No name, no file.
@@ -186,7 +186,7 @@ pub fn point(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// `127.0.0.1:9464`, `[::1]:9464`, or a port alone, which is loopback's: where metrics are served.
+/// `127.0.0.1:9464`, `[::1]:9464`, or a port alone on the loopback interface: the address for metrics.
 ///
 /// # Errors
 /// Anything else, names of hosts included.

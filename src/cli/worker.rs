@@ -26,8 +26,7 @@ const BUFFER: usize = 1 << 20;
 
 /// Runs one stage between standard input and standard output.
 ///
-/// # Errors
-/// What the stage cannot go on with.
+/// # Errors Anything that stops the stage.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let from = BufReader::with_capacity(BUFFER, io::stdin());
     let to = BufWriter::with_capacity(BUFFER, io::stdout());
@@ -70,7 +69,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Reads what belongs to a run as a whole.
+/// Reads the data that belongs to a run as a whole.
 fn of_run<T: RunRow>(stage: &'static str, path: Option<&Path>) -> anyhow::Result<Option<T>> {
     let Some(path) = path else { return Ok(None) };
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -81,7 +80,7 @@ fn names(privacy: &Privacy) -> ReportNames {
     if privacy.redacts() { ReportNames::LeftOut } else { ReportNames::Kept }
 }
 
-/// Writes the report on everything that comes.
+/// Writes the report on all of the input.
 fn report(whole: &AssembleArgs, from: impl io::Read + Send) -> anyhow::Result<Exit> {
     let args = &whole.analyze;
     check(&args.captures, &args.scope, &args.privacy)?;
@@ -124,7 +123,7 @@ fn report(whole: &AssembleArgs, from: impl io::Read + Send) -> anyhow::Result<Ex
     Ok(Exit::verdict(damage, if matched { FailOnVerdict::Matched } else { FailOnVerdict::Clear }))
 }
 
-/// What comes of everything, and the name of the point if it is one alone.
+/// The report on all of the input, and the name of the point if there is only one.
 fn outcome(
     args: &AssembleArgs,
     from: impl io::Read + Send,

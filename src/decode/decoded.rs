@@ -7,7 +7,7 @@ pub enum Decoded {
     Tcp,
     /// An ICMP error that quotes a TCP segment; the output holds the quoted one ([`ICMP_ERROR`](super::segment::Traits::ICMP_ERROR)).
     Icmp,
-    /// Whole and understood, but nothing of TCP in it.
+    /// Whole and understood, but without TCP.
     Other,
     /// A later fragment of an IP datagram whose protocol is TCP: the TCP header is in the first one.
     LaterFragment,

@@ -85,7 +85,7 @@ fn quoted(
     walk: &mut Walk<'_>,
 ) -> LayerResult {
     let (head, more) = tcp.split_array::<8>()?;
-    // If the header reaches beyond its segment, only the eight bytes asked for are kept.
+    // If the header reaches beyond its segment, only the first eight bytes are kept.
     let header = match more.data {
         [_, _, _, _, offset, ..] => (usize::from(offset >> 4) << 2).max(20),
         _ => 8,

@@ -13,10 +13,10 @@ use super::{icmp, tcp, tunnel};
 const HIP: IpNumber = IpNumber(139);
 /// Ethernet inside IP, RFC 8986 section 4.9.
 const ETHERNET: IpNumber = IpNumber(143);
-/// The largest datagram that a length field can tell: the bound for what a first fragment belongs to.
+/// The largest datagram that a length field can state: the limit for the datagram of a first fragment.
 const MAX_DATAGRAM: usize = 0xffff;
 
-/// What the layers above need to know of the IP header.
+/// The fields of the IP header that the layers above need.
 #[derive(Clone, Copy)]
 pub(super) struct IpHeader {
     /// Source address.
@@ -219,7 +219,7 @@ pub(super) fn extensions<'a>(
     }
 }
 
-/// An authentication header of `length` bytes: behind twelve known ones it says who signed.
+/// An authentication header of `length` bytes: after its first twelve bytes it holds the signature.
 fn note_authentication(header: Rest<'_>, length: usize, walk: &mut Walk<'_>) {
     walk.note(PartKind::Plain, header, 0..length.min(12));
     walk.note(PartKind::Names, header, 12..length);
@@ -237,7 +237,7 @@ fn jumbo_length(mut options: &[u8]) -> Option<usize> {
     }
 }
 
-/// What a fragment without the TCP header counts as.
+/// The result for a fragment without the TCP header.
 fn later_fragment(protocol: IpNumber) -> Decoded {
     if protocol == IpNumber::TCP { Decoded::LaterFragment } else { Decoded::Other }
 }
@@ -260,7 +260,7 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: IpHeader, walk: &mut Wal
         IpNumber::IPV6_ICMP if v6 => return icmp::v6(body, network.src, walk),
         _ => {}
     }
-    // A packet inside a first fragment goes on in the next one: that is no contradiction.
+    // A packet inside a first fragment continues in the next one: that is no contradiction.
     let body = if network.traits.has(Traits::FRAGMENT) { body.extend(MAX_DATAGRAM) } else { body };
     match protocol {
         IpNumber::IPV4 => {
@@ -276,7 +276,7 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: IpHeader, walk: &mut Wal
         IpNumber::ETHER_IP => tunnel::ether_ip(body, walk),
         IpNumber::MPLS_IN_IP => tunnel::mpls(body, walk),
         ETHERNET => tunnel::ethernet(body, walk),
-        // IPv4 has the authentication header too; for IPv6 the walk above has taken it off.
+        // IPv4 has the authentication header too; for IPv6 the walk above has removed it.
         IpNumber::AUTHENTICATION_HEADER if !v6 => {
             let (head, _) = walk.split_plain::<2>(body)?;
             let length = usize::from(head[1]).saturating_add(2) << 2;

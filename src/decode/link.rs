@@ -24,7 +24,7 @@ const BACKBONE: u16 = 0x88e7;
 /// Below this, an Ethernet type is a length and LLC follows, IEEE 802.3 clause 3.2.6.
 const FIRST_TYPE: u16 = 0x0600;
 
-/// VLAN tags and their like are taken off up to this many.
+/// At most this many VLAN tags and similar headers are removed.
 const MAX_TAGS: usize = 8;
 
 /// The name of a link type as <https://www.tcpdump.org/linktypes.html> has it, without its prefix; `None` for a
@@ -77,8 +77,8 @@ pub fn is_supported(link: LinkType) -> bool {
     )
 }
 
-/// A packet as the capture has it. The usual packet is decoded inline in the caller. Passing its fields through memory,
-/// written in small pieces and read back in large ones, stalled the processor for a quarter of the time.
+/// Decodes a packet of the capture. The usual packet is decoded inline in the caller. Passing its fields through
+/// memory, written in small pieces and read back in large ones, stalled the processor for a quarter of the time.
 #[inline(always)]
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match link.0 {
@@ -99,7 +99,7 @@ pub(super) fn any(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerR
     }
 }
 
-/// The link types that are not worth a place in the hot path.
+/// The link types that are too rare for the hot path.
 #[inline(never)]
 fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match link {
@@ -156,7 +156,8 @@ fn is_shared(address: u64) -> bool {
         || address >> 16 == 0x00_00_0c_9f
 }
 
-/// A hash of the two MAC addresses that begin an Ethernet frame, the same in both directions; 0 where they say nothing.
+/// A hash of the two MAC addresses that begin an Ethernet frame, the same in both directions; 0 if they identify no
+/// host.
 #[inline(never)]
 pub(super) fn neighbours([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> u16 {
     let (to, from) =
@@ -169,7 +170,7 @@ pub(super) fn neighbours([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> u16 
     ((to ^ from).wrapping_mul(GOLDEN) >> 48) as u16 | 1
 }
 
-/// What an Ethernet type announces.
+/// The protocol that an Ethernet type names.
 pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     match EtherType(kind) {
         EtherType::IPV4 => ip::v4(rest, walk),
@@ -178,7 +179,7 @@ pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Layer
     }
 }
 
-/// Takes off VLAN tags: IEEE 802.1Q, 802.1ad, and 0x9100 before it.
+/// Removes VLAN tags: IEEE 802.1Q, 802.1ad, and 0x9100 before it.
 #[inline(never)]
 fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     for _ in 0..MAX_TAGS {
@@ -236,12 +237,12 @@ fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     }
 }
 
-/// A SNAP header: whose numbers, then a number.
+/// A SNAP header: the owner of the number space, then a number.
 fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     let (header, inner) = walk.split_plain::<5>(rest)?;
     let kind = be16(header[3], header[4]);
     match [header[0], header[1], header[2]] {
-        // Ethernet types, as such or tunneled by a bridge (IEEE 802.1H). Guard against LLC inside LLC without end.
+        // Ethernet types, plain or tunneled by a bridge (IEEE 802.1H). It guards against endless nesting of LLC.
         [0, 0, 0] | [0, 0, 0xf8] if kind >= FIRST_TYPE => {
             walk.enter()?;
             ethertype(kind, inner, walk)
@@ -379,7 +380,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
     }
 }
 
-/// A byte that says which way a packet went: 0 is in, anything else out.
+/// A byte with the packet's direction: 0 is in, anything else out.
 fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
     let ([byte], after) = walk.split_plain::<1>(rest)?;
     walk.traits |= if *byte == 0 { Traits::INCOMING } else { Traits::OUTGOING };
@@ -479,7 +480,7 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> LayerResult {
                 };
             }
             PAYLOAD => {
-                // Netfilter may have copied only the beginning; then the IP header tells how much there was.
+                // Netfilter may have copied only the beginning; then the IP header has the full length.
                 let packet = value.limit(bytes);
                 let (family, length) = match (family, packet.data) {
                     (2, [_, _, a, b, ..]) => (2, usize::from(be16(*a, *b))),
@@ -514,7 +515,7 @@ enum FramePadding {
     Unpadded,
 }
 
-/// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands.
+/// An IEEE 802.11 frame: unencrypted, unfragmented data, with LLC after its header.
 fn wlan(rest: Rest<'_>, body: FramePadding, walk: &mut Walk<'_>) -> LayerResult {
     let (control, _) = walk.split_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);

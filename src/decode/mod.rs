@@ -13,7 +13,7 @@
 //! * `usual_packet`: all of that at once for the usual packet: TCP over IPv4 over Ethernet.
 //! * [`segment`]: the result.
 
-// Whatever a packet says must not be able to end the program.
+// No packet content may be able to end the program.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod decoded;
@@ -67,8 +67,8 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     }
 }
 
-/// Writes into `parts` where the headers of a packet lie, as far as they are understood: the last one may be one that
-/// contradicts itself. On the wire the packet had `original_length` bytes.
+/// Writes into `parts` where the headers of a packet lie, as far as they are understood: the last one may contradict
+/// itself. On the wire the packet had `original_length` bytes.
 pub fn parts(link: LinkType, data: &[u8], original_length: u32, parts: &mut Vec<HeaderPart>) -> Decoded {
     let mut out = Segment::default();
     let noted = Some(HeaderParts::of(data, parts));

@@ -13,12 +13,13 @@ pub struct HeaderPart {
     pub bytes: Range<usize>,
 }
 
-/// What a part of a packet holds.
+/// The kind of data in a part of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PartKind {
-    /// Nothing that names anybody: types, lengths, labels, tags.
+    /// Data that identifies nobody: types, lengths, labels, tags.
     Plain,
-    /// Addresses of frames, names, options: they may name hosts, people and devices. The decoder needs none of them.
+    /// Addresses of frames, names, options: they may identify hosts, people and devices. The decoder needs none of
+    /// them.
     Names,
     /// A checksum that covers more than the rest of the packet; 0 means that the sender computed none.
     Checksum,
@@ -30,7 +31,7 @@ pub enum PartKind {
     Ipv4Options,
     /// An IPv6 header without its extensions.
     Ipv6,
-    /// An extension header of options, routes or the like. Of its options the walk asks for the jumbo payload only.
+    /// An extension header with options, routes or the like. The walk reads only the jumbo payload option in it.
     Extension,
     /// The header of an ICMP message.
     Icmp,
@@ -72,7 +73,7 @@ impl<'p> HeaderParts<'p> {
         self.parts.len()
     }
 
-    /// Forgets all but the first `count`.
+    /// Drops all but the first `count`.
     pub(super) fn truncate(&mut self, count: usize) {
         self.parts.truncate(count);
     }

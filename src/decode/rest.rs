@@ -49,13 +49,13 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// The rest, ended after `n` bytes by a length field. A length field beyond the end changes nothing.
+    /// The rest, ended after `n` bytes by a length field. A length field that exceeds the rest changes nothing.
     #[inline]
     pub fn limit(self, n: usize) -> Rest<'a> {
         Rest { data: self.data.get(..n).unwrap_or(self.data), wire: self.wire.min(n) }
     }
 
-    /// The rest with at least `n` bytes on the wire: for what continues in another packet.
+    /// The rest with at least `n` bytes on the wire: for a packet that continues in another one.
     pub fn extend(self, n: usize) -> Rest<'a> {
         Rest { wire: self.wire.max(n), ..self }
     }
@@ -71,7 +71,7 @@ impl<'a> Rest<'a> {
         self.data.first().map(|byte| byte >> 4).ok_or(self.short(1))
     }
 
-    /// Why `n` bytes could not be read: they were there but not captured, or they never were.
+    /// Why `n` bytes could not be read: they were not captured, or they never existed.
     #[cold]
     pub fn short(self, n: usize) -> Decoded {
         if n > self.wire { Decoded::Malformed } else { Decoded::Cut }

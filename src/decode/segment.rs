@@ -1,4 +1,4 @@
-//! The one thing that decode hands to flow: a TCP segment as plain data.
+//! The result of decode and the input of flow: a TCP segment as plain data.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,7 +21,7 @@ impl PacketId {
     #[inline]
     pub const fn new(capture: u16, number: u64) -> PacketId {
         let word = (capture as u64) << 48 | (number & 0xffff_ffff_ffff);
-        // Nobody has the last packet of the last capture.
+        // No capture has that many packets.
         PacketId(NonZeroU64::MIN.saturating_add(word))
     }
 
@@ -87,11 +87,10 @@ impl Address {
         }
     }
 
-    /// Writes it as [`IpAddr`] has it. That one takes four times as long for IPv4, and each finding names its ends several
-    /// times.
+    /// Writes it as [`IpAddr`] does. [`IpAddr`] takes four times as long for IPv4, and each finding names its ends
+    /// several times.
     ///
-    /// # Errors
-    /// What `to` says.
+    /// # Errors The error of `to`.
     pub fn write_to(self, to: &mut impl fmt::Write) -> fmt::Result {
         let Some(v4) = self.as_v4() else {
             return write!(to, "{}", self.ip());
@@ -128,7 +127,8 @@ impl From<Ipv4Addr> for Address {
     }
 }
 
-/// What one can do with a set of bits. Each set has a type of its own, so that no bit of one is looked for in another.
+/// The operations of a set of bits. Each set has a type of its own, so that bits of one set are never tested in
+/// another.
 macro_rules! bit_set {
     ($set:ident) => {
         impl $set {
@@ -219,7 +219,7 @@ impl Flags {
     pub const CWR: Flags = Flags(0x80);
 }
 
-/// What else is known of a segment, one bit each. See the constants.
+/// Other facts about a segment, one bit each. See the constants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traits(pub u16);
@@ -368,7 +368,7 @@ impl Segment {
         }
     }
 
-    /// Keeps the IPv6 address of the sender of an ICMP error in fields that such a segment has no use for.
+    /// Keeps the IPv6 address of the sender of an ICMP error in fields that such a segment does not use.
     pub(super) const fn set_icmp_sender_v6(&mut self, sender: Address) {
         let all = u128::from_be_bytes(sender.0);
         self.tsval = (all >> 96) as u32;

@@ -9,7 +9,7 @@ use super::segment::{Address, Flags, Segment, TcpOptions, Traits, flow_hash};
 use super::walk::{LayerResult, Walk};
 use crate::seq::Seq;
 
-/// Bytes of the header without which a segment says nothing: up to the control bits.
+/// How many bytes of the header are needed at least: up to the control bits.
 const NEEDED: usize = 14;
 /// Length of the header without options.
 const MIN_HEADER: usize = 20;
@@ -160,7 +160,7 @@ fn fast_open(cookie: &[u8], out: &mut Segment) {
     }
 }
 
-/// What the checksum field says: one of the three CHECKSUM traits, or none where nothing is known.
+/// The meaning of the checksum field: one of the three CHECKSUM traits, or none if nothing is known.
 ///
 /// The full sum is only computed for segments without payload, and with SYN, FIN or RST: otherwise it would read the
 /// whole capture. The field is always compared with the sum of the pseudo-header. Equality shows transmit offload, and
@@ -217,7 +217,7 @@ pub(super) fn is_wrong_udp_sum(network: &IpHeader, datagram: &[u8], field: [u8; 
     fold(pseudo) != u16::from_le_bytes(field) && fold(add(pseudo, sum(datagram))) != 0xffff
 }
 
-/// What the pseudo-header has besides the addresses.
+/// The part of the pseudo-header besides the addresses.
 #[inline]
 fn numbers(length: u32) -> u64 {
     u64::from(PROTOCOL.swap_bytes()).wrapping_add(u64::from(length.swap_bytes()))

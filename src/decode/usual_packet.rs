@@ -1,6 +1,6 @@
-//! The usual packet: TCP over IPv4 over Ethernet without IP options or fragments, its headers captured. Everything has
-//! its fixed place then. Its result is that of the layers one by one; a property test holds it to that. Anything out of
-//! the ordinary it leaves to them.
+//! The usual packet: TCP over IPv4 over Ethernet without IP options or fragments, its headers captured. Then everything
+//! has a fixed place. The result is that of the layers one by one; a property test ensures it. Any other packet is left
+//! to the layers.
 
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Segment, TcpOptions, Traits, flow_hash};
@@ -32,7 +32,7 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
     if !is_usual {
         return false;
     }
-    // From here on the differences of these lengths are what the comparisons have made sure of.
+    // From here on, the comparisons above ensure that these differences are not negative.
     let Some(list) = rest.data.get(HEADERS..header.wrapping_add(TCP)) else { return false };
     let (src, dst) = (Address::v4([h[26], h[27], h[28], h[29]]), Address::v4([h[30], h[31], h[32], h[33]]));
     let (src_port, dst_port) = (be16(h[34], h[35]), be16(h[36], h[37]));

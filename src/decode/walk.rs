@@ -10,14 +10,14 @@ use super::segment::{Segment, Traits};
 /// Tunnels inside tunnels are followed this far; a deeper packet counts as [`Decoded::Other`].
 const MAX_DEPTH: u8 = 8;
 
-/// What a layer says of its bytes: `Err` where it could not go on, so that `?` ends the walk.
+/// The result of a layer: `Err` if it could not go on, so that `?` ends the walk.
 pub(super) type LayerResult = Result<Decoded, Decoded>;
 
 /// One packet's way through its layers.
 pub(super) struct Walk<'o> {
     /// Where the segment goes.
     pub(super) out: &'o mut Segment,
-    /// [`Traits`] that hold for whatever is found further in: direction, time, tunnel.
+    /// [`Traits`] that hold for the packet further in: direction, time, tunnel.
     pub(super) traits: Traits,
     /// Packets inside packets so far.
     pub(super) depth: u8,
@@ -44,7 +44,7 @@ impl Walk<'_> {
         self.headers = self.headers.saturating_add(1);
     }
 
-    /// Notes what the bytes `within` of `rest` hold.
+    /// Notes the kind of the bytes `within` of `rest`.
     #[inline]
     pub(super) fn note(&mut self, kind: PartKind, rest: Rest<'_>, within: Range<usize>) {
         if let Some(parts) = &mut self.parts {
@@ -52,7 +52,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The bytes behind `n` bytes that name nobody. Where there are fewer, they still show how the packet was read so far.
+    /// The bytes after `n` bytes that identify nobody. If there are fewer, they are still noted, to show how the packet
+    /// was read so far.
     #[inline]
     pub(super) fn skip_plain<'a>(&mut self, rest: Rest<'a>, n: usize) -> Result<Rest<'a>, Decoded> {
         self.note(PartKind::Plain, rest, 0..n.min(rest.data.len()));

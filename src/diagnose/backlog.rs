@@ -1,15 +1,15 @@
-//! How long a backlog would have been enough.
+//! The backlog that would have been long enough.
 //!
-//! While clients are refused the accept queue is full. With a longer queue the application would have accepted as many
-//! connections in that time, for it was never idle. So the queue would have held those of now and the refused ones that
-//! had not been let in: each client counts from its first refusal until it is admitted. One that gives up goes on to
-//! count, since a connection stays in the queue until the application accepts it.
+//! While clients are refused, the accept queue is full. With a longer queue the application would have accepted as many
+//! connections in that time, for it was never idle. So the queue would have held its present connections, and the
+//! refused ones that had not been let in. Each client counts from its first refusal until it is admitted. One that
+//! gives up still counts, since a connection stays in the queue until the application accepts it.
 //!
-//! When no client is refused for a while the queue of now may run empty, and the application idles. With a longer queue
-//! it would not have. So as many connections are taken off as it accepts in that time, less those that came.
+//! When no client is refused for a while, the queue may run empty, and the application is idle. With a longer queue it
+//! would not have been. So as many connections are subtracted as it accepts in that time, less those that came.
 //!
-//! The packets show no accept(). But while a queue is full one connection is admitted for each that is accepted, and the
-//! server shows that it has it: it acknowledges the client's data, or speaks.
+//! The packets do not show accept(). But while a queue is full, one connection is admitted for each that is accepted.
+//! The server then shows that it has that connection: it acknowledges the client's data, or sends data.
 
 use std::collections::BTreeMap;
 
@@ -25,17 +25,17 @@ use crate::time::{Span, Timestamp};
 
 /// A load that is too high for longer than this, up to the end, is no burst.
 const LASTING: Span = Span::secs(20);
-/// From how much of their highest number, in per cent, the refused ones of the end are as many as ever.
+/// If at least this part of the highest number, in per cent, is still refused at the end, the number has not fallen.
 const AS_MANY_AS_EVER: u64 = 90;
-/// A refusal this soon after a moment says that the queue was full then.
+/// If a refusal comes this soon after a moment, the queue was full at that moment.
 const SOON: Span = Span::millis(100);
-/// Clients whose time in the queue tells how long it is.
+/// How many clients' waiting times are needed to compute the length of the queue.
 const FEW: usize = 3;
 /// In a shorter time than this between two refusals the queue was full all the time.
 const STILL_FULL: Span = Span::millis(500);
 
-/// How long a backlog would have been enough for the connections that this listener refused between two moments; `None`
-/// where it refused none.
+/// The backlog that would have been long enough for the connections that this listener refused between two moments;
+/// `None` if it refused none.
 pub fn estimate(
     written: &[&Written],
     listener: Host,
@@ -57,7 +57,7 @@ pub fn estimate(
                 && from <= last
         })
         .collect();
-    // Where some are surely refused, those that perhaps are do not count.
+    // If some refusals are certain, the uncertain ones do not count.
     let is_sure = |w: &&&Written| w.finding.certainty != Certainty::Possible;
     if refused.iter().any(is_sure) {
         refused.retain(is_sure);
@@ -90,7 +90,7 @@ pub fn estimate(
     })
 }
 
-/// The backlog at a time, as the kernel says it. A listener may have come back with another one since.
+/// The backlog at a time, as the kernel states it. The listener may have had another one since.
 fn stated_limit(
     refused: &[&&Written],
     listener: Host,
@@ -105,8 +105,8 @@ fn stated_limit(
     nearest.map(|(_, limit)| limit).or_else(|| context.stated.backlog(listener, at)).map(u64::from)
 }
 
-/// The backlog as the packets show it: by the connections that waited when the first client was refused, or by how long
-/// those waited that came into the full queue.
+/// The backlog by the packets: computed from the connections that waited when the first client was refused, or from the
+/// waiting times of those that came into the full queue.
 fn seen_limit(
     load: &ClientLoad,
     accepts: Option<f64>,
@@ -121,7 +121,7 @@ fn seen_limit(
     held.map(|held| held - 1)
 }
 
-/// For how long each client was kept out: its SYN may have been refused, and later its final ACK.
+/// How long each client was kept out: first its SYN may have been refused, and later its final ACK.
 fn clients(refused: &[&&Written]) -> Vec<RefusedClient> {
     let mut by_connection: BTreeMap<(Option<Host>, Option<PacketId>), RefusedClient> = BTreeMap::new();
     for w in refused {
@@ -141,14 +141,14 @@ fn clients(refused: &[&&Written]) -> Vec<RefusedClient> {
     by_connection.into_values().collect()
 }
 
-/// For how long the client of a finding was kept out.
+/// How long the client of a finding was kept out.
 fn kept_out(w: &Written) -> RefusedClient {
     let (from, last) = w.outline.during;
     let admitted = w.outline.details.got_through().filter(|got_through| *got_through).map(|_| last);
     w.outline.kept_out.unwrap_or(RefusedClient { from, last, admitted, served: None })
 }
 
-/// A tenth more: two bursts are never quite alike.
+/// A tenth more, because two bursts are never alike.
 fn with_reserve(backlog: u64) -> u64 {
     backlog + backlog.div_ceil(10)
 }
@@ -245,15 +245,16 @@ impl ClientLoad {
             .sum()
     }
 
-    /// How many clients of the second of a refusal came before it: after it the queue has room for as many as are accepted.
+    /// How many clients from the second of a refusal came before it: after the refusal the queue has room for as many
+    /// as are accepted.
     fn filled_up(&self, at: Timestamp, accepts: f64) -> f64 {
         let second = at.seconds();
         let left = 1.0 - seconds(at - (Timestamp(0) + Span::secs(second)));
         self.came_within(second, second) as f64 - accepts * left
     }
 
-    /// From the first refusal until the most were refused, and for a second at least; `None` where single seconds are not
-    /// known any more.
+    /// From the first refusal until the most clients were refused, and a second at least; `None` if single seconds are
+    /// not known any more.
     fn arrivals_per_second(&self) -> Option<f64> {
         let first = self.first();
         let last = self.peak(None).at.max(first + Span::secs(1));
@@ -262,8 +263,8 @@ impl ClientLoad {
         (self.step == 1).then(|| came / seconds(last - first))
     }
 
-    /// How many connections the application accepts in a second while the queue is full: it was so at the beginning of
-    /// these seconds and of the next ones. `None` where there is no such second.
+    /// How many connections the application accepts in a second while the queue is full: the queue was full at the
+    /// beginning of these seconds and of the next ones. `None` if there is no such second.
     fn accepts_per_second(&self) -> Option<f64> {
         let is_full = |second: i64| self.is_full_soon_after(Timestamp(0) + Span::secs(second));
         let inside = self.first().seconds() + 1..self.last().seconds();
@@ -273,7 +274,7 @@ impl ClientLoad {
         (!full.is_empty()).then(|| accepted as f64 / full.len() as f64)
     }
 
-    /// How many it accepts in a second at least: it may have idled for a part of the time.
+    /// The least number that it accepts in a second: it may have been idle for a part of the time.
     fn least_accepts_per_second(&self) -> Option<f64> {
         let (first, last) = (self.first().seconds() + 1, self.last().seconds());
         let inside = self.accepted.iter().filter(|(at, _)| (first..last).contains(*at));
@@ -281,8 +282,8 @@ impl ClientLoad {
         (first < last).then(|| accepted as f64 / (last - first) as f64)
     }
 
-    /// How many connections a full queue holds: as many as the application accepts while one waits that came in last. `None`
-    /// where too few tell how long they waited.
+    /// How many connections a full queue holds: as many as the application accepts while the last one that came in
+    /// waits. `None` if too few waiting times are known.
     fn held_by_waits(&self, accepts: f64) -> Option<u64> {
         let came_in_last = self.refused.iter().filter_map(|client| client.admitted.zip(client.served));
         let mut waits: Vec<Span> = came_in_last
@@ -305,7 +306,7 @@ impl ClientLoad {
         self.refusals.get(next).is_some_and(|at| *at - time < SOON)
     }
 
-    /// The highest number of clients that a longer queue would have held beside those that it holds now.
+    /// The highest number of clients that a longer queue would have held in addition.
     fn peak(&self, accepts: Option<f64>) -> QueuePeak {
         let mut now = 0.0_f64;
         let mut peak = QueuePeak { together: 0, at: self.first(), at_the_end: 0 };
@@ -319,7 +320,7 @@ impl ClientLoad {
                 }
                 _ => 0.0,
             };
-            // The queue is full now, whatever it was meanwhile.
+            // The queue is full now, even if it was not in between.
             now = (now - admitted.max(idle)).max(0.0);
             if came.next_if(|from| *from <= at).is_some() {
                 now += 1.0;
@@ -338,7 +339,7 @@ fn seconds(span: Span) -> f64 {
     span.0 as f64 / 1e9
 }
 
-/// What to do about it, one line.
+/// The advice, one line.
 pub fn advice(backlog: &Backlog, listener: Host, certainty: Certainty) -> String {
     let listener = listener.socket();
     let by = match (backlog.estimated, certainty) {

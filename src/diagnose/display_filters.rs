@@ -23,7 +23,7 @@ pub fn of(finding: &Finding) -> DisplayFilters {
     }
 }
 
-/// The connection as the captures have it that saw the same packets elsewhere.
+/// The connection under the addresses that other captures of the same packets have.
 fn elsewhere(finding: &Finding) -> Vec<PacketFilter> {
     let seen = || finding.evidence.iter().filter_map(|e| Some((e, e.also.as_ref()?)));
     let mut filters: Vec<PacketFilter> = Vec::new();
@@ -37,7 +37,7 @@ fn elsewhere(finding: &Finding) -> Vec<PacketFilter> {
             Some(names) => [Some(names.client), Some(names.server)],
             None => [finding.client, finding.server],
         };
-        // By how much that clock differs: not the same for the two directions, since packets travel.
+        // The difference of that clock: not the same for the two directions, since packets take time.
         let shifts = || {
             let there = seen().filter(|(_, other)| other.capture == also.capture);
             there.map(|(here, there)| there.time - here.time)

@@ -1,4 +1,4 @@
-//! Names of the kernel as they are for the address family of a finding: IPv6 has functions and settings of its own.
+//! Names of the kernel by the address family of a finding: IPv6 has functions and settings of its own.
 
 use crate::model::{Cause, Phrase};
 
@@ -17,7 +17,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
 const IPV4_ONLY: &[&str] =
     &["fib_validate_source", "TcpExtIPReversePathFilter", "net.ipv4.conf.all.rp_filter"];
 
-/// Puts the names of IPv6 in place of those of IPv4. What stays under `net.ipv4.tcp_` holds for both.
+/// Replaces the names of IPv4 by those of IPv6. Names that stay under `net.ipv4.tcp_` hold for both.
 pub fn name_as_ipv6(cause: &mut Cause) {
     for names in [&mut cause.kernel_functions, &mut cause.counters, &mut cause.sysctls] {
         names.retain(|name| !IPV4_ONLY.contains(&name.as_ref()));

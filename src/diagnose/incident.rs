@@ -18,20 +18,20 @@ use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
 pub const APART: Span = Span::secs(120);
-/// Incidents that have to do with each other come no further apart than this.
+/// Related incidents are no further apart than this.
 const TOGETHER: Span = Span::secs(65);
-/// Findings from which on their rate is worth a line.
+/// From this many findings on, their rate is shown.
 const RATE_FROM: usize = 3;
 /// Steps of a rate at most.
 const STEPS: u64 = 60;
 
-/// An incident with what relating needs.
+/// An incident with the data that is needed to relate it to others.
 struct Grouped {
     incident: Incident,
     listener: Option<Host>,
     from: Timestamp,
     to: Timestamp,
-    /// The server had said nothing on some of its connections.
+    /// The server had sent no payload on some of its connections.
     unserved: bool,
 }
 
@@ -93,13 +93,13 @@ enum Place {
     Listener(Host),
     /// Many ports of one address.
     Ports(Address),
-    /// Several ports of one host at the same time: what happened befell the host.
+    /// Several ports of one host at the same time: the cause lies with the host.
     Host(Address),
     /// Many hosts that one client alone tried.
     Hosts(Address),
 }
 
-/// Ports of one address on which the same happened, from which on they are told as one incident: a port scan, or a
+/// From this many ports of one address with the same fault on, they are reported as one incident: a port scan, or a
 /// host whose services are all gone.
 const MANY_PORTS: usize = 10;
 
@@ -121,10 +121,11 @@ fn is_host_wide(w: &Written, server: Host, context: &CaptureContext) -> bool {
     w.finding.kind == Kind::SynUnanswered && outage().is_some()
 }
 
-/// Hosts that one client tried from which on they are told as one incident: a scan, or peers that come and go.
+/// From this many hosts that one client tried on, they are reported as one incident: a scan, or peers that come and go.
 const MANY_HOSTS: usize = 10;
 
-/// Kinds and servers at which it befell one client only, that had it with many servers: with that client.
+/// Kinds and servers where only one client was concerned, which had the same with many servers: the cause lies with the
+/// client.
 fn swept(written: &[&Written]) -> BTreeMap<(Kind, Address), Address> {
     let mut clients: BTreeMap<(Kind, Address), BTreeSet<Address>> = BTreeMap::new();
     for w in written.iter().filter(|w| registry::spec(w.finding.kind).has(Property::MayBeScan)) {
@@ -156,7 +157,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     let example = clearest(interval, certainty);
     let spec = registry::spec(kind);
     let connections = interval.iter().filter(|w| w.outline.client.is_some()).count() as u64;
-    // Where only longer steps are known the number would be of a longer time.
+    // If only longer steps are known, the number would be for a longer time.
     let known = listener.and_then(|host| context.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
     let of_host = match place {
         Place::Host(address) => context.hosts.get(&address).filter(|host| host.seconds.step() == 1),
@@ -176,7 +177,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         severity: match place {
             Place::Ports(_) => of_many_ports(kind, &toll, interval),
             Place::Hosts(_) => of_many_hosts(kind, &toll, interval),
-            // A finding about a listener as a whole has weighed that itself.
+            // The severity of a finding about a listener as a whole already considers that.
             _ if connections == 0 => interval.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
             _ => severity::of(kind, &toll),
         },
@@ -209,7 +210,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     Grouped { incident, listener, from, to, unserved }
 }
 
-/// Says how long a backlog would have been enough.
+/// Adds the backlog that would have been long enough.
 fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
     let Grouped { incident, listener, from, to, .. } = group;
     let Some(listener) = *listener else { return };
@@ -224,7 +225,7 @@ fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
     }
 }
 
-/// Where on a path with several capture points it happened, the most frequent place first.
+/// Where it happened on a path with several capture points, the most frequent place first.
 fn places(interval: &[&Written]) -> Vec<IncidentPlace> {
     let mut places: Vec<IncidentPlace> = Vec::new();
     for route in interval.iter().filter_map(|w| w.finding.route.as_deref()) {
@@ -246,7 +247,7 @@ fn places(interval: &[&Written]) -> Vec<IncidentPlace> {
             }),
         }
     }
-    // As they come where there are as many: findings are in order of time.
+    // In their order if there are as many: findings are in order of time.
     places.sort_by_key(|place| Reverse(place.findings));
     places
 }
@@ -263,8 +264,8 @@ fn clearest<'w>(interval: &[&'w Written], certainty: Certainty) -> Option<&'w Wr
     interval.iter().rev().max_by_key(clear).copied()
 }
 
-/// An incident is as certain as its findings. Where one cause befalls all of them, one that is certain speaks for all;
-/// elsewhere for itself, and the incident is as certain as half of them are.
+/// An incident is as certain as its findings. If all of them have the same cause, a certain one speaks for all.
+/// Otherwise it speaks for itself, and the incident is as certain as half of them are.
 fn certainty(kind: Kind, interval: &[&Written]) -> Certainty {
     let mut all: Vec<Certainty> = interval.iter().map(|w| w.finding.certainty).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
@@ -280,7 +281,7 @@ fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
     let is_of_one = |w: &&&Written| w.outline.client.is_some();
     let of_one = interval.iter().filter(is_of_one);
     let connections = of_one.clone().count();
-    // What reads the same is said once.
+    // Findings with the same text are named once.
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
     for w in of_one {
         *others.entry(w.finding.cause.text.as_ref()).or_default() += 1;
@@ -299,7 +300,7 @@ fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
     }
 }
 
-/// How bad it is that many ports of one address were hit: a scan tries each port once, and harms nobody.
+/// The severity if many ports of one address were hit: a scan tries each port once, and harms nobody.
 fn of_many_ports(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
     let ports: BTreeSet<_> = interval.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
     let is_scan = interval.len() < ports.len() * 2;
@@ -310,7 +311,8 @@ fn of_many_ports(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
     })
 }
 
-/// How bad it is that one client tried many hosts in vain: of those that it tried once each, on several ports, some are always gone.
+/// The severity if one client tried many hosts without success: of those that it tried once each, on several ports,
+/// some are always gone.
 fn of_many_hosts(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
     let servers = || interval.iter().filter_map(|w| w.outline.server);
     let hosts: BTreeSet<_> = servers().map(|host| host.address).collect();
@@ -364,7 +366,7 @@ fn cause(place: Place, interval: &[&Written], likely: &str) -> String {
 /// How many clients are named at most.
 const NAMED: usize = 10;
 
-/// Who was hit most, if it was more than one.
+/// The clients that were hit most, if there was more than one.
 fn top_clients(interval: &[&Written]) -> Vec<ClientShare> {
     let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
     for client in interval.iter().filter_map(|w| w.outline.client) {
@@ -379,7 +381,7 @@ fn top_clients(interval: &[&Written]) -> Vec<ClientShare> {
     counts.into_iter().take(NAMED).map(share).collect()
 }
 
-/// Whether the connection got through in the end.
+/// Whether the connection worked in the end.
 fn was_served(w: &Written) -> bool {
     w.outline.details.got_through() == Some(true)
 }
@@ -397,7 +399,7 @@ fn rate(interval: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
     Rate { step_s: step, counts }
 }
 
-/// Lets incidents of one listener point to each other.
+/// Makes incidents of one listener refer to each other.
 fn relate(groups: &mut [Grouped]) {
     let mut links: Vec<(usize, Related)> = Vec::new();
     let mut at: BTreeMap<Option<Host>, Vec<usize>> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! Findings held against what the kernel said of their packets.
+//! Findings compared with the kernel's statements about their packets.
 //!
-//! [`crate::kernel::trust`] says what a judgement proves. The table here says what that does to a finding. Where it
-//! contradicts the packets alone, the kernel is right. The finding then names the kind that the packets suggested.
+//! [`crate::kernel::trust`] says what a judgement proves. The table here has the effect on a finding. If it contradicts
+//! the packets, the kernel is right. The finding then names the kind that the packets suggested.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::kernel::trust::{Meaning, meaning};
 use crate::kernel::verdict::{DropSite, Judgement, Queues};
 use crate::model::{Cause, KernelAct, KernelVerdict, Kind, Phrase};
 
-/// What a meaning does to a finding of a kind.
+/// The effect of a meaning on a finding of a kind.
 #[derive(Clone, Copy)]
 enum Effect {
-    /// It is what the finding says.
+    /// It confirms the finding.
     Confirms,
-    /// It is what the finding says, and this is the cause.
+    /// It confirms the finding, with this cause.
     Explains(fn() -> Cause),
-    /// It is a finding of this kind, with this cause.
+    /// It makes the finding one of this kind, with this cause.
     Becomes(Kind, fn() -> Cause),
 }
 
@@ -76,7 +76,7 @@ const EFFECTS: &[(Kind, Meaning, Effect)] = &[
     (Kind::TimeWaitCollision, Meaning::OldTimestamp, Confirms),
 ];
 
-/// Notes what the kernel said of the packets of each finding, and lets it decide where it says enough.
+/// Adds the kernel's statements about the packets of each finding, and lets them decide where they prove enough.
 pub fn judge(drafts: &mut [FoundDraft], judgements: &mut Judgements) {
     if judgements.is_empty() {
         return;
@@ -94,8 +94,8 @@ pub fn judge(drafts: &mut [FoundDraft], judgements: &mut Judgements) {
     }
 }
 
-/// Applies the verdicts in the table. What confirms a finding comes before what contradicts it: other packets of the
-/// same connection may well have had another fate.
+/// Applies the verdicts in the table. Those that confirm a finding come before those that contradict it: other packets
+/// of the same connection may have had another fate.
 fn decide(draft: &mut Draft, meanings: &BTreeMap<Meaning, (u64, PacketId)>) {
     let effect_of = |meaning: Meaning| {
         EFFECTS.iter().find(|(kind, on, _)| *kind == draft.kind && *on == meaning).map(|(.., effect)| *effect)
@@ -172,8 +172,8 @@ fn in_words(judgement: &Judgement) -> String {
     text
 }
 
-/// What a packet shows, with what the kernel said of it, where that proves something:
-/// `final ACK; kernel: dropped, TCP_LISTEN_OVERFLOW, accept queue 129 of 128`.
+/// The text of a packet, with the kernel's statement about it if that proves something: `final ACK; kernel: dropped,
+/// TCP_LISTEN_OVERFLOW, accept queue 129 of 128`.
 pub fn add_words(text: Phrase, judgement: Option<&Judgement>) -> Phrase {
     let Some(judgement) = judgement.filter(|judgement| meaning(judgement).is_some()) else { return text };
     let KernelVerdict { verdict, reason, accept_queue, syn_queue, .. } = verdict(judgement);

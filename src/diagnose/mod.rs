@@ -1,16 +1,16 @@
-//! Findings to incidents: where the capture was taken, what may be claimed from there, what belongs together.
+//! Findings to incidents: where the capture was taken, what it can prove, and which findings belong together.
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
-//! * [`backlog`]: how long a backlog would have been enough.
+//! * [`backlog`]: the backlog that would have been long enough.
 //! * [`display_filters`]: filters of Wireshark that select a finding.
 //! * [`family`]: names of the kernel by address family.
-//! * [`host`]: findings held against the counters and settings of the server's host.
+//! * [`host`]: findings compared with the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one interval of time.
-//! * [`kernel`]: findings held against what the kernel said of their packets.
+//! * [`kernel`]: findings compared with the kernel's statements about their packets.
 //! * [`outcomes`]: how many connections failed, and which of them no finding explains.
 //! * [`settings`]: kernel settings inferred from the packets.
 //! * [`severity`]: how bad an incident is, by the share of connections lost and for how long.
-//! * [`unexamined`]: connections that were only counted, told with the incident to which most of their like belong.
+//! * [`unexamined`]: connections that were only counted, reported with the incident to which most similar ones belong.
 //! * [`mod@write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
 pub mod backlog;

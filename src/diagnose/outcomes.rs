@@ -33,7 +33,7 @@ impl FailedConnection {
     }
 }
 
-/// Everything known of how connections ended.
+/// All data on how connections ended.
 #[derive(Clone, Default)]
 pub struct Failures {
     /// All connections.
@@ -45,7 +45,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Those of the other of two captures that hold `matched` connections in common, each of which counts once.
+    /// The data of the other of two captures that share `matched` connections, each of which counts once.
     pub fn join(&mut self, mut other: Failures, matched: u64) {
         self.outcomes.join(&other.outcomes, matched);
         self.examined.append(&mut other.examined);
@@ -81,7 +81,7 @@ impl Failures {
             .iter()
             .filter_map(|w| w.outline.connection.and_then(|connection| classes.get(&connection)))
             .collect();
-        // What refused connections is no question, whichever listener it was.
+        // A refused connection needs no explanation, whichever listener it was.
         let refused_explained = explained.iter().any(|class| class.is_refused());
         let others = left_out.others_failed + if refused_explained { 0 } else { left_out.others_refused };
         let left_out = left_out.of.iter().filter(|(class, _)| !explained.contains(class));
@@ -136,16 +136,16 @@ pub struct OutcomeSummary {
     pub examples: Vec<Unexplained>,
 }
 
-/// What the findings are about.
+/// The subjects of the findings.
 struct Found<'a> {
     connections: Set<PacketId>,
-    /// By name: of two captures of the same connection one finding speaks for both.
+    /// By address: if two captures have the same connection, one finding speaks for both.
     names: Set<(Host, Host)>,
-    /// Of which a finding speaks as a whole.
+    /// Listeners that have a finding as a whole.
     listeners: Set<Host>,
-    /// Of which a flood was found.
+    /// Listeners that have a flood.
     floods: Set<Host>,
-    /// Some listeners are told of at another one.
+    /// Some listeners are reported at another one.
     context: &'a CaptureContext,
 }
 

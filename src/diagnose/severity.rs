@@ -9,7 +9,7 @@ use crate::diagnose::write::Written;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
 
-/// This many lost connections are no accident.
+/// This many lost connections are not chance.
 const SEVERAL: u64 = 3;
 /// This many answers without a connection are more than a few, even at once.
 const NOT_A_FEW: u64 = 5;
@@ -19,12 +19,12 @@ const NOTICED: u64 = 10;
 const MOST: u64 = 50;
 /// A share that is below notice unless many connections are lost, in per cent.
 const FEW: u64 = 1;
-/// This many lost connections are an outage for somebody, whatever their share.
+/// This many lost connections are an outage for some users, whatever their share.
 const MANY: u64 = 10;
-/// Trouble that lasts as long as this is not over before anybody looks.
+/// A disturbance this long does not end before anybody can look.
 const LASTING: Span = Span::secs(10);
 
-/// What an incident took from its clients.
+/// The effect of an incident on its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Impact {
     /// Connections that were lost.
@@ -38,7 +38,7 @@ pub struct Impact {
 }
 
 impl Impact {
-    /// Adds up findings of one incident, which lasted so long; `attempts` where they are known.
+    /// Adds up the findings of one incident, which lasted this long; `attempts` if they are known.
     pub fn of(found: &[&Written], attempts: Option<u64>, lasted: Span) -> Impact {
         let count = |such: fn(&Written) -> bool| found.iter().filter(|w| such(w)).count() as u64;
         let (lost, impaired) = (count(is_lost), count(|w| w.outline.harm == Severity::Warning));
@@ -60,7 +60,7 @@ pub fn of(kind: Kind, toll: &Impact) -> Severity {
     let spec = registry::spec(kind);
     // A handshake that was never completed is no everyday loss.
     if spec.has(Property::IsAnswered) || (spec.has(Property::IsMadeUpFor) && toll.lost == 0) {
-        // A refusal or a reset is an answer: clients go on at once, and a few of them are meant.
+        // A refusal or a reset is an answer: clients go on at once, and a few of them are intended.
         let noticed = noticed && (toll.lost >= NOT_A_FEW || lasting);
         return match () {
             () if noticed && toll.lost >= MANY && lasting && toll.reaches(toll.lost, MOST) => {
@@ -102,12 +102,13 @@ pub fn of(kind: Kind, toll: &Impact) -> Severity {
     }
 }
 
-/// Whether the connection came to nothing.
+/// Whether the connection failed.
 fn is_lost(w: &Written) -> bool {
     w.outline.harm == Severity::Critical
 }
 
-/// A finding's severity within its incident: never above it; a lost connection of an everyday kind as bad as it.
+/// A finding's severity within its incident: never above it. A lost connection of an everyday kind has the incident's
+/// severity.
 pub fn within(incident: Severity, w: &Written) -> Severity {
     if is_lost(w) { incident } else { incident.min(w.outline.harm) }
 }

@@ -1,5 +1,5 @@
-//! Connections that were only counted, told of where they most likely belong: an incident of a flood is larger than the
-//! connections that were examined one by one.
+//! Connections that were only counted, assigned to incidents: an incident of a flood is larger than the connections
+//! that were examined one by one.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::flow::key::Map;
 use crate::history::remarkable::{CountedOnly, TriageClass};
 use crate::model::{Incident, Unexamined};
 
-/// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
+/// Assigns each class of `left_out` to the incident to which most examined connections of that class belong. `classes`
 /// are those of the examined connections. A class needs an examined connection with a finding to have an incident.
 pub fn assign_to_incidents(
     incidents: &mut [Incident],
@@ -33,7 +33,8 @@ pub fn assign_to_incidents(
     }
     let mut found: BTreeMap<usize, CountedOnly> = BTreeMap::new();
     for (class, places) in examined {
-        // Of several with as many the last: the first connections of a class are those that are examined.
+        // Of several incidents with equally many, the last: the first connections of a class are those that are
+        // examined.
         if let Some((&place, _)) = places.iter().max_by_key(|(place, n)| (**n, incidents[**place].first)) {
             found.entry(place).or_default().add(left_out[&class]);
         }

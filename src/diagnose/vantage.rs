@@ -1,8 +1,8 @@
 //! Where the capture was taken, seen from the connections of one server host.
 //!
-//! Each test alone can be fooled, so the ones that are positive proof come first: the cooked header's packet type, then
-//! transmit checksums that are not filled in (only the sending host has them so). Then how the round trip divides (SYN
-//! to SYN-ACK against SYN-ACK to final ACK), then the TTL.
+//! Each test alone can be wrong, so the ones that are positive proof come first: the cooked header's packet type, then
+//! transmit checksums that are not filled in (only the sending host sees that). Then comes how the round trip divides
+//! (SYN to SYN-ACK against SYN-ACK to final ACK), then the TTL.
 
 use crate::decode::segment::Traits;
 use crate::detect::context::VantageView;
@@ -11,7 +11,7 @@ use crate::history::handshakes::HandshakeSample;
 use crate::model::Vantage;
 use crate::time::Span;
 
-/// A round trip below this tells nothing: both parts are near zero on a local link.
+/// A round trip below this shows nothing: both parts are near zero on a local link.
 const MEASURABLE: Span = Span::millis(1);
 /// The longer part of the round trip is this many times the shorter one when the capture was taken at an end.
 const AT_AN_END: i64 = 5;
@@ -46,8 +46,8 @@ pub fn infer(samples: &[HandshakeSample]) -> VantageView {
     let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
     let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");
     if a.max(b) >= MEASURABLE {
-        // Where delays vary, the shortest of either part is far below the usual one. At the server more than a few are
-        // that short, and a host answers at once.
+        // If delays vary, the shortest of either part is far below the usual one. At the server more than a few are
+        // that short, since a host answers at once.
         let quick = (b.0 / AT_AN_END).min(AT_ONCE.0);
         let few = samples.iter().filter(|s| s.syn_to_syn_ack.0 <= quick).count();
         return if b.0 >= a.0.saturating_mul(AT_AN_END) && few * 4 >= samples.len() {
@@ -89,7 +89,7 @@ pub fn infer(samples: &[HandshakeSample]) -> VantageView {
     view(Vantage::Unknown, format!("{parts}: too short to tell the ends apart"))
 }
 
-/// Where a capture stands on the way of its packets, as other captures of the same traffic tell.
+/// The place of a capture on the path, by other captures of the same traffic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RelativeVantage {
     /// It is nearer to this end than all others.
@@ -98,8 +98,9 @@ pub enum RelativeVantage {
     Between,
 }
 
-/// The same where other captures of the same traffic tell where this one stands. One that is nearer to an end was not taken
-/// at the other end; and where nothing else tells, and no router lies between, it was taken at this one.
+/// The same where other captures of the same traffic show the place of this one. A capture that is nearer to one end
+/// was not taken at the other end. If nothing else shows it, and no router lies between, it was taken at the nearer
+/// end.
 pub fn infer_placed(samples: &[HandshakeSample], standing: RelativeVantage) -> VantageView {
     let view = infer(samples);
     let nearer = match standing {
@@ -139,7 +140,7 @@ fn median(spans: impl Iterator<Item = Span>) -> Span {
     spans.get(spans.len() / 2).copied().unwrap_or(Span::ZERO)
 }
 
-/// The delay that one sample of [`SHORTEST`] stays below: packets out of order make some shorter than they were.
+/// The delay below which one sample of [`SHORTEST`] lies: packets out of order make some shorter than they were.
 fn shortest(spans: impl Iterator<Item = Span>) -> Span {
     let mut spans: Vec<Span> = spans.collect();
     spans.sort_unstable();

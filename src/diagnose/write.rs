@@ -18,25 +18,25 @@ use crate::flow::key::Host;
 use crate::model::{Evidence, Finding, Kind, OtherNames, PacketMark, Phrase, Severity, Sighting, Vantage};
 use crate::time::Timestamp;
 
-/// A finding with what grouping needs.
+/// A finding with the data that grouping needs.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// As it stands in the report.
+    /// In the report's form.
     pub finding: Finding,
-    /// Who and when, in numbers.
+    /// The data for grouping: addresses and times as values.
     pub outline: Box<FindingOutline>,
 }
 
-/// What a draft leaves behind once it is written down, beside what the finding says.
+/// The part of a draft that is still needed once it is written down, beside the finding.
 #[derive(Clone, Debug)]
 pub struct FindingOutline {
     /// The client; `None` for a finding about a listener.
     pub client: Option<Host>,
     /// The server.
     pub server: Option<Host>,
-    /// The names of client and server in another capture.
+    /// The addresses of client and server in another capture.
     pub other_names: Option<(Host, Host)>,
-    /// Another four-tuple of which it tells too.
+    /// Another four-tuple that the finding is also about.
     pub also_tells_of: Option<(Host, Host)>,
     /// See [`Draft::during`].
     pub during: (Timestamp, Timestamp),
@@ -50,14 +50,14 @@ pub struct FindingOutline {
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
     pub kept_out: Option<RefusedClient>,
-    /// Whether counters of the server's host were held against it.
+    /// Whether it was compared with counters of the server's host.
     pub was_held_against_host: bool,
     /// How the connection itself fared, whatever happened to others: lost is critical, delayed a warning.
     pub harm: Severity,
 }
 
 impl FindingOutline {
-    /// What to check or change next.
+    /// The next steps.
     pub fn next_steps(&self) -> Vec<String> {
         match (self.usual_steps, self.server) {
             (Some(usual), Some(server)) if self.next_steps.is_empty() => usual.at(server),

@@ -1,4 +1,4 @@
-//! The result of an analysis, why there may be none, and how far it is.
+//! The result of an analysis, why there may be none, and its progress.
 
 use crate::model::Report;
 
@@ -31,15 +31,15 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
-    /// The end was asked for before there was anything to report.
+    /// The end was requested before there was anything to report.
     #[error("stopped before anything was analyzed")]
     Stopped,
-    /// The captures are to be read as two captures of the same traffic, and are not.
+    /// The captures were to be read as two captures of the same traffic, and are not.
     #[error("{0}")]
     NotAPair(String),
 }
 
-/// How far the analysis is, told now and then from the thread that called [`analyze`](super::analyze).
+/// The progress of the analysis, reported from time to time by the thread that called [`analyze`](super::analyze).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Bytes read of all inputs, as stored (compressed bytes where compressed).

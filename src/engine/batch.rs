@@ -13,16 +13,16 @@ use crate::kernel::comment;
 use crate::kernel::verdict::Judgement;
 use crate::time::Timestamp;
 
-/// Which packets and connections are wanted.
+/// The packets and connections that are wanted.
 #[derive(Clone, Default, Debug)]
 pub struct Filter {
-    /// Addresses at either end; empty wants all.
+    /// Addresses at either end; an empty list selects all.
     pub hosts: Vec<Address>,
-    /// Ports at either end; empty wants all.
+    /// Ports at either end; an empty list selects all.
     pub ports: Vec<u16>,
-    /// Nothing before this time.
+    /// Packets before this time are left out.
     pub since: Option<Timestamp>,
-    /// Nothing after this time.
+    /// Packets after this time are left out.
     pub until: Option<Timestamp>,
 }
 
@@ -43,7 +43,7 @@ impl Filter {
         self.hosts.is_empty() && self.ports.is_empty() && self.since.is_none() && self.until.is_none()
     }
 
-    /// Whether it wants a segment.
+    /// Whether the filter selects a segment.
     #[cfg(feature = "fleet")]
     pub fn keeps(&self, segment: &Segment) -> bool {
         self.wants_time(segment.time) && self.wants(segment)
@@ -87,28 +87,28 @@ pub struct PacketTotals {
     pub first: Option<Timestamp>,
     /// Latest time of a packet that was wanted.
     pub last: Option<Timestamp>,
-    /// What faults of this program cost.
+    /// Losses to faults of this program.
     pub losses: FaultLosses,
-    /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
+    /// The kernel's statements about packets that the inputs hold; at most [`MOST_JUDGED`].
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub judged: Vec<(PacketId, Judgement)>,
-    /// Addresses of the host on which the packets were captured: its kernel had a listener there.
+    /// Addresses of the host on which the packets were captured, known because its kernel had a listener there.
     pub own: BTreeSet<Address>,
     /// Messages about recordings of the kernel's verdicts.
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub notes: Vec<String>,
 }
 
-/// Packets whose verdicts are read from the inputs, at most.
+/// How many packets have their verdicts read from the inputs at most.
 pub const MOST_JUDGED: usize = 1_000_000;
 
 impl PacketTotals {
-    /// Adds those of a batch.
+    /// Adds the counts of a batch.
     pub fn add(&mut self, batch: &Batch) {
         self.add_behind(&batch.totals, batch.before);
     }
 
-    /// Adds those of packets that are numbered behind the first `before` of their input.
+    /// Adds counts whose packets are numbered from after the first `before` of their input.
     pub fn add_behind(&mut self, b: &PacketTotals, before: u64) {
         if self.segments.len() < b.segments.len() {
             self.segments.resize(b.segments.len(), 0);
@@ -138,8 +138,8 @@ impl PacketTotals {
     }
 }
 
-/// A segment is copied to its shard when this many, less one, are decoded after it. The processor cannot read in large
-/// pieces bytes that it has just written in small ones, before they have left its store buffer.
+/// A segment is copied to its shard when this many, less one, are decoded after it. The processor cannot read bytes in
+/// large pieces that it has just written in small ones, before they have left its store buffer.
 const DELAY: usize = 4;
 
 /// The segments decoded last, of which the latest [`DELAY`] less one are still to be copied.
@@ -150,7 +150,7 @@ struct RecentSegments {
     count: usize,
 }
 
-/// Segments that lie in one piece of memory: few enough for a shard that has one to waste little.
+/// How many segments lie in one piece of memory: few, so that a shard with only one segment wastes little.
 const CHUNK: usize = 4 * TOGETHER;
 
 /// The segments of one block, by shard, each in capture order.
@@ -159,13 +159,13 @@ pub struct Batch {
     /// Chunks that are empty.
     spare: Vec<Vec<Segment>>,
     totals: PacketTotals,
-    /// Packets before it, where its own are numbered from 1.
+    /// How many packets come before it, if its own are numbered from 1.
     before: u64,
     /// Reading failed after its packets.
     failed: bool,
 }
 
-/// The segments of one shard. Room for them is never grown, moved or given back while packets come.
+/// The segments of one shard. Their memory is never grown, moved or freed while packets come.
 #[derive(Clone, Default)]
 struct SegmentChunks {
     full: Vec<Vec<Segment>>,
@@ -211,14 +211,14 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Reads `part` to its end, through `window`, and decodes its packets that `filter` wants.
+    /// Reads `part` to its end, through `window`, and decodes the packets that `filter` selects.
     pub fn read(&mut self, part: &mut InputPart, window: &mut Block, filter: &Filter) {
         while self.next(|| part.next_block(window)) {
             self.decode(window, filter);
         }
     }
 
-    /// What `read` gives; where it fails the input ends.
+    /// The result of `read`; if it fails, the input ends.
     pub fn next(&mut self, read: impl FnOnce() -> bool) -> bool {
         fault::contain(read).unwrap_or_else(|fault| {
             self.failed = true;
@@ -232,12 +232,12 @@ impl Batch {
         self.failed
     }
 
-    /// The packets that were read are those after the first `before` of their input.
+    /// The packets that were read come after the first `before` of their input.
     pub fn place(&mut self, before: u64) {
         self.before = before;
     }
 
-    /// Decodes the packets of `block` that `filter` wants. One at which the program fails is left out.
+    /// Decodes the packets of `block` that `filter` selects. A packet at which the program fails is left out.
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
         if !block.notes().is_empty() {
             self.read_verdicts(block);
@@ -254,7 +254,7 @@ impl Batch {
         }
     }
 
-    /// Reads what the kernel said of packets of `block`.
+    /// Reads the kernel's statements about packets of `block`.
     fn read_verdicts(&mut self, block: &Block) {
         let verdict = |(id, note): &(PacketId, Box<str>)| Some((*id, comment::read(note)?));
         let judged: Vec<_> = block.notes().iter().filter_map(verdict).collect();
@@ -269,7 +269,7 @@ impl Batch {
         self.totals.judged.extend(judged);
     }
 
-    /// Decodes `packets` as far as the program does not fail.
+    /// Decodes `packets` up to one at which the program fails.
     fn decode_some<'b>(
         &mut self,
         packets: &mut impl Iterator<Item = Packet<'b>>,
@@ -359,7 +359,7 @@ impl Batch {
         self.shards.iter().map(|chunks| chunks.full.iter().chain(std::iter::once(&chunks.last)).flatten())
     }
 
-    /// Empties it and keeps its room.
+    /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         for chunks in &mut self.shards {
             chunks.clear(&mut self.spare);

@@ -1,4 +1,4 @@
-//! What the shards know, put together: surroundings, findings, incidents, the report.
+//! The results of the shards, put together: context, findings, incidents, the report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,15 +31,15 @@ use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCH
 pub struct StreamAnalysis {
     /// Surroundings, remarkable connections, findings.
     pub seen: DetectionResult,
-    /// The report's words about the inputs.
+    /// The report's data about the inputs.
     pub inputs: Inputs,
     /// The filters, and counts of packets that they left out.
     pub filtered: Option<Filtered>,
-    /// What the kernel said of packets, as the inputs tell.
+    /// The kernel's statements about packets that the inputs hold.
     judgements: Judgements,
     /// Messages about such recordings.
     notes: Vec<String>,
-    /// What the report is written with, as the stream was read.
+    /// The threads that read the stream, for writing the report.
     pub(super) pool: Option<rayon::ThreadPool>,
     /// Losses to faults of the program since then.
     losses: FaultLosses,
@@ -90,7 +90,7 @@ impl StreamAnalysis {
         self.losses.note(FaultLoss::Finding(about, fault));
     }
 
-    /// Takes over what the kernel said of the packets of another study.
+    /// Takes over the kernel's statements of another study.
     pub fn adopt_judgements(&mut self, other: &mut StreamAnalysis) {
         self.judgements.append(std::mem::take(&mut other.judgements));
     }
@@ -138,7 +138,7 @@ impl StreamAnalysis {
     }
 }
 
-/// Holds the findings against what their host knows. Where the program fails at that, they stay as they are.
+/// Compares the findings with the facts of their host. If the program fails at that, they stay as they are.
 fn corroborate(
     drafts: &mut Vec<FoundDraft>,
     facts: &HostFacts,
@@ -162,9 +162,9 @@ pub(super) struct Conclusions {
     pub written: Vec<Written>,
     /// The gravest first.
     pub incidents: Vec<Incident>,
-    /// What the host's facts add.
+    /// The additions from the host's facts.
     pub told: host::HostStatements,
-    /// What settings show in the packets.
+    /// Settings inferred from the packets.
     pub inferred: Vec<Inferred>,
 }
 
@@ -235,7 +235,7 @@ fn set_severities(written: &mut [Written], incidents: &[Incident]) {
     }
 }
 
-/// Packets and connections left out because the user asked for less; `None` if he did not.
+/// Packets and connections left out by the user's filters; `None` without filters.
 fn filtered(totals: &PacketTotals, options: &AnalysisOptions) -> Option<Filtered> {
     let filtered = Filtered {
         hosts: options.hosts.clone(),

@@ -1,4 +1,4 @@
-//! What the memory limit cost, and how the report says so.
+//! The effects of the memory limit, and their words in the report.
 
 use crate::flow::tracker::Tracker;
 use crate::history::triage::Triage;
@@ -23,7 +23,7 @@ pub struct MemoryLimitCost {
 }
 
 impl MemoryLimitCost {
-    /// What one part of the connections counts itself: not what its tracker counts.
+    /// Counts that one part of the connections makes itself, beside those of its tracker.
     pub(super) fn of(triage: &Triage) -> MemoryLimitCost {
         MemoryLimitCost {
             segments: triage.let_go_segments,
@@ -34,7 +34,7 @@ impl MemoryLimitCost {
         }
     }
 
-    /// That of another part, too.
+    /// Adds those of another part.
     pub fn add(&mut self, other: &MemoryLimitCost) {
         self.evicted += other.evicted;
         self.segments += other.segments;
@@ -45,8 +45,8 @@ impl MemoryLimitCost {
         self.unlisted += other.unlisted;
     }
 
-    /// What to say of it: one sentence for the warnings of the report. `step` is the time, in seconds, over which the
-    /// histories of listeners count together; `limit` is the memory limit in bytes.
+    /// One sentence for the warnings of the report. `step` is the time, in seconds, over which the histories of
+    /// listeners count together; `limit` is the memory limit in bytes.
     pub fn text(&self, step: Option<i64>, limit: u64) -> Option<String> {
         // A connection that was forgotten and evicted again is one connection.
         let evicted = self.evicted.saturating_sub(self.repeated);

@@ -1,4 +1,4 @@
-//! From the facts to findings and incidents: every detector is asked, and its findings are written down.
+//! From the facts to findings and incidents: runs every detector, and writes its findings down.
 //!
 //! A fault of the program costs the finding at which it happens: each step is contained by itself.
 
@@ -20,12 +20,12 @@ use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Set};
 use crate::model::{Incident, Kind, Vantage};
 
-/// What becomes of the facts of remarkable connections once they have been examined.
+/// What happens to the facts of remarkable connections once they have been examined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AfterExamination {
     /// They are still needed.
     KeepFacts,
-    /// They make room for the findings.
+    /// They are freed for the findings.
     FreeFacts,
 }
 
@@ -35,7 +35,7 @@ const LET_GO: usize = 2_048;
 /// A finding, or its loss to a fault.
 type Made = Result<FoundDraft, FaultLoss>;
 
-/// Asks every detector about every kept connection. Findings come in order of time.
+/// Runs every detector on every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
 pub(super) fn examine(
     kept: &mut Vec<Box<ConnectionFacts>>,
@@ -48,8 +48,8 @@ pub(super) fn examine(
         AfterExamination::KeepFacts => {
             made.par_extend(kept.par_iter().flat_map_iter(|f| about_connection(f, context)))
         }
-        // Not one by one, each by the thread that has examined it: threads that free what others have allocated wait for
-        // each other.
+        // They are not freed one by one by the thread that has examined each: threads that free memory allocated by
+        // others wait for each other.
         AfterExamination::FreeFacts => {
             while !kept.is_empty() {
                 let some: Vec<_> = kept.drain(..kept.len().min(LET_GO)).collect();
@@ -78,7 +78,7 @@ pub(super) fn examine(
     drafts
 }
 
-/// The SYNs of a flood are told once.
+/// The SYNs of a flood are reported once.
 fn drop_what_a_flood_explains(drafts: &mut Vec<FoundDraft>) {
     let floods: Set<Host> =
         drafts.iter().filter(|(d, _)| d.kind == Kind::SynFlood).filter_map(|(d, _)| d.server).collect();
@@ -91,7 +91,7 @@ fn drop_what_a_flood_explains(drafts: &mut Vec<FoundDraft>) {
 
 fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> {
     let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
-        // A refused join is no refused connection: the one that it would have joined goes on.
+        // A refused join is no refused connection: the connection that it would have joined goes on.
         Examine::Connection(_) | Examine::Both(..) if f.is_refused_join() => None,
         Examine::Connection(examine) | Examine::Both(examine, _) => {
             #[cfg(test)]
@@ -115,7 +115,8 @@ fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
     about(|| context.at(server), examine, |kind| FaultSubject::listener(kind, server))
 }
 
-/// What the detectors say. Where one of them fails they are asked again one by one: they are pure functions.
+/// The drafts of the detectors. If one detector fails, they are run again one by one, which is possible since they are
+/// pure functions.
 fn about<'w>(
     around: impl Fn() -> DetectContext<'w>,
     examine: impl Fn(&KindSpec, &DetectContext<'w>) -> Option<Draft>,
@@ -144,7 +145,7 @@ fn boxed(mut draft: Draft, vantage: Vantage) -> FoundDraft {
     (Box::new(draft), vantage)
 }
 
-/// Whether a finding holds in this capture; it may be less certain than its detector thought.
+/// Whether a finding holds in this capture; its certainty may be lowered.
 fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
     #[cfg(test)]
     trap::spring(trap::FaultPlace::Weighing, d.client);
@@ -154,7 +155,7 @@ fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
         return false;
     }
     if needs_clock && d.runs_back() {
-        // How long a half-close lasted is all that tells it from a close.
+        // Only the duration distinguishes a half-close from a close.
         if d.kind == Kind::HalfClose {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What the packets say: surroundings, connections, findings.
+//! The results of detection: context, connections, findings.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::Inferred;
 use crate::time::Timestamp;
 
-/// What the packets say, before it is written down.
+/// The results of detection, before they are written down.
 pub struct DetectionResult {
     /// What surrounds the connections.
     pub context: CaptureContext,
@@ -46,7 +46,7 @@ impl DetectionResult {
     }
 }
 
-/// The surroundings, empty yet. `capture` is the time that was watched.
+/// The context, still empty. `capture` is the time that was watched.
 pub(super) fn context(
     peers: Arc<TwRecycleModel>,
     capture: Option<(Timestamp, Timestamp)>,
@@ -62,7 +62,7 @@ pub(super) fn context(
     }
 }
 
-/// Puts together what the triages hold and asks the detectors, about `most` connections at most.
+/// Merges the triages, and runs the detectors on `most` connections at most.
 pub(super) fn examine_all(
     triages: impl Iterator<Item = Triage>,
     mut context: CaptureContext,

@@ -1,4 +1,4 @@
-//! What the shards know, put together in an order that does not depend on them.
+//! The results of the shards, merged in an order that does not depend on the shards.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ pub struct MergedShards {
     pub(super) classes: Map<PacketId, TriageClass>,
     /// Remarkable connections that are not in `kept`.
     pub(super) left_out: CountedOnlyByClass,
-    /// What the memory limit cost.
+    /// The effects of the memory limit.
     pub(super) given_up: MemoryLimitCost,
     /// Trust in the capture.
     pub quality: CaptureQuality,
@@ -71,7 +71,7 @@ impl MergedShards {
     }
 }
 
-/// Puts the triages' knowledge together, in an order that does not depend on them.
+/// Merges the triages in an order that does not depend on them.
 pub(super) fn gather(
     triages: impl Iterator<Item = Triage>,
     placed: Option<&KnownVantage>,

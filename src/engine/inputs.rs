@@ -1,4 +1,4 @@
-//! The inputs of a report: what each held, how far it can be trusted, what limits it.
+//! The inputs of a report: their contents, how far they can be trusted, what limits them.
 
 use crate::capture::InputStatus;
 use crate::engine::AnalysisOptions;
@@ -8,13 +8,13 @@ use crate::engine::loss::FaultLosses;
 use crate::engine::warnings;
 use crate::model::{self, Capture};
 
-/// What a report says of its inputs.
+/// The report's data about its inputs.
 pub struct Inputs {
-    /// As the report names them.
+    /// In the report's form.
     pub captures: Vec<Capture>,
     /// How far the captures can be trusted.
     pub quality: model::Quality,
-    /// What limits the whole report.
+    /// Limits of the whole report.
     pub limits: Vec<ReportLimitation>,
 }
 
@@ -37,7 +37,7 @@ impl ReportLimitation {
 }
 
 impl Inputs {
-    /// Describes the inputs that `seen` was seen in.
+    /// Describes the inputs, with what `seen` shows of them.
     pub fn of(
         seen: &DetectionResult,
         totals: &PacketTotals,
@@ -59,7 +59,7 @@ impl Inputs {
     }
 }
 
-/// Whether an input says itself that packets are missing, or its clock stepped back.
+/// Whether an input itself says that packets are missing, or its clock stepped back.
 pub(super) fn is_damaged(status: &[InputStatus]) -> bool {
     status.iter().any(|status| status.clock_jumps > 0 || status.dropped.is_some_and(|n| n > 0))
 }

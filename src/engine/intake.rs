@@ -1,7 +1,7 @@
-//! The stream taken in: while one part is tracked, the next is read and decoded.
+//! Reads the stream: while one part is tracked, the next is read and decoded.
 //!
-//! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed bytes,
-//! several files at once) is read and decoded by a thread of its own.
+//! A file is read in parts by the threads that track, too. An input that can only be read in order (a pipe, compressed
+//! bytes, several files at once) is read and decoded by a thread of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -24,21 +24,22 @@ use crate::history::host_pairs::HostPair;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
 
-/// Bytes of a part: enough for the work on it to outweigh its overhead.
+/// Bytes of a part: enough that the work on it outweighs its overhead.
 const PART: u64 = 1 << 20;
-/// Parts for each thread that are tracked together. A shard that tracks more at once finds its tables in the cache more
+/// How many parts per thread are tracked together. A shard that tracks more at once finds its tables in the cache more
 /// often.
 const AHEAD: usize = 3;
-/// Bytes that a part takes at most, with the segments decoded from it; parts may take a quarter of the memory limit.
+/// How many bytes a part takes at most, with the segments decoded from it; parts may take a quarter of the memory
+/// limit.
 const PART_TAKES: u64 = 3 * PART;
-/// Packets that make a batch, where they come in smaller pieces.
+/// How many packets make a batch, if they come in smaller pieces.
 const BATCH: u64 = 2_000;
 /// How long a batch is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// After this many blocks the inputs are asked again how far they are.
+/// After this many blocks the progress of the inputs is read again.
 const BETWEEN_STATUS: u32 = 64;
 
-/// A decoded block; now and then with how far the inputs are.
+/// A decoded block, with the progress of the inputs from time to time.
 #[derive(Default)]
 struct Read {
     batch: Batch,
@@ -49,12 +50,12 @@ struct Read {
 /// What the progress line shows.
 type ShowProgress<'p> = &'p mut (dyn FnMut(Progress) + Send);
 
-/// Parts or batches that are held at a time.
+/// How many parts or batches are held at a time.
 fn ahead(threads: usize, memory_limit: u64) -> usize {
     (threads * AHEAD).min((memory_limit / 4 / PART_TAKES) as usize).max(2)
 }
 
-/// Takes in all of `source`.
+/// Reads and tracks all of `source`.
 pub(super) fn run(
     engine: &mut Engine,
     mut source: Box<dyn Source>,
@@ -116,8 +117,8 @@ fn run_parts(
             },
             || {
                 (1..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
-                    // Shards first, then there is enough to do while one thread compares. But if all segments are of
-                    // one connection, there is nothing to help with.
+                    // The shards come first, so that there is work while one thread compares. But if all segments are
+                    // of one connection, only one thread has work.
                     let helped = || {
                         to_track.load(Ordering::Relaxed) > 0
                             && rayon::yield_now() == Some(rayon::Yield::Executed)
@@ -152,8 +153,8 @@ fn run_parts(
     }
 }
 
-/// Gives a part back to its source, and reads it again from the right place if it began at a wrong one. Returns its batch,
-/// and the number of its packets; `None` when the part lies beyond the end of the input.
+/// Gives a part back to its source. If the part began at a wrong place, it is read again from the right one. Returns
+/// its batch, and the number of its packets; `None` if the part is beyond the end of the input.
 fn give_back(
     source: &mut dyn Source,
     mut part: InputPart,
@@ -181,7 +182,7 @@ fn give_back(
     }
 }
 
-/// Room to read into. The last one used is the first to be used again: it is most likely still in a cache.
+/// Memory to read into. The memory used last is used again first: it is most likely still in a cache.
 #[derive(Default)]
 struct Windows(Mutex<Vec<Block>>);
 
@@ -230,13 +231,13 @@ fn run_blocks(
                     continue;
                 }
                 if full.send(read).is_err() {
-                    // Nobody is there any more to track it.
+                    // The tracking thread has ended.
                     return (source, left);
                 }
                 read = Read { batch: empties.try_recv().unwrap_or_default(), ..Read::default() };
                 sent = Instant::now();
             }
-            // Refused only if nobody is there.
+            // Refused only if the other thread has ended.
             let _ = full.send(read);
             (source, left)
         }));
@@ -256,7 +257,7 @@ fn take_batches(
     progress: ShowProgress<'_>,
 ) {
     let mut told = Progress::default();
-    // Waits for one, then takes whatever is there.
+    // Waits for one, then takes all that are there.
     while let Ok(first) = batches.recv() {
         let mut decoded = Vec::new();
         for read in std::iter::once(first).chain(batches.try_iter()).take(most) {
@@ -273,7 +274,7 @@ fn take_batches(
             }
             totals.add(&batch);
             batch.clear();
-            // The reader may have gone; then nobody needs it.
+            // The reader may have ended; then nobody needs it.
             let _ = back.send(batch);
         }
         show(&mut told, engine, progress);
@@ -292,7 +293,7 @@ fn show(told: &mut Progress, engine: &Engine, progress: ShowProgress<'_>) {
     progress(*told);
 }
 
-/// Tracks decoded batches in every shard, then looks across the shards.
+/// Tracks decoded batches in every shard, then compares across the shards.
 pub(super) fn track(
     shards: &mut [Shard],
     peers: &mut TwRecycleModel,
@@ -320,7 +321,7 @@ fn compare_contained(
     }
 }
 
-/// Tracks decoded batches in every shard, and tells `done` of each shard.
+/// Tracks decoded batches in every shard, and calls `done` for each shard.
 fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
     let mut by_shard: Vec<Vec<ShardSegments<'_>>> = Vec::new();
     by_shard.resize_with(SHARDS, || Vec::with_capacity(batches.len()));
@@ -333,7 +334,7 @@ fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
     });
 }
 
-/// Looks across the shards: at what the hosts of a pair would remember of each other.
+/// Compares across the shards what the hosts of a pair would remember of each other.
 fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
     let expected: Vec<Vec<HostPair>> = shards
         .par_iter_mut()
@@ -344,7 +345,7 @@ fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
     shards.par_iter_mut().for_each(|shard| shard.tracker.events().retain(|event| asked.concerns(event)));
     let mut events: Vec<&PeerEvent> =
         shards.iter_mut().flat_map(|shard| shard.tracker.events().iter()).collect();
-    // One input's packets stay in their order even where its clock steps back, wherever one batch ends and the next begins.
+    // One input's packets stay in their order even if its clock steps back, however they are divided into batches.
     match inputs {
         1 => events.sort_by_key(|e| e.at.packet),
         _ => events.sort_by_key(|e| e.at),
@@ -354,7 +355,7 @@ fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
     resolve_suspects(shards, peers);
 }
 
-/// Puts together now and then what the shards have noted of their listeners.
+/// Merges the shards' histories of their listeners from time to time.
 fn remember(shards: &mut [Shard], histories: &mut Histories) {
     let connections = shards.iter().map(|shard| shard.triage.quality.connections).sum();
     if histories.is_due(connections) {

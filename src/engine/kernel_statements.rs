@@ -1,4 +1,4 @@
-//! What a recording says that the kernel did with packets, brought to them while the captures are read.
+//! The kernel's statements in recordings, joined with packets while the captures are read.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::kernel::table::Judgements;
 use crate::kernel::verdict::{Judgement, Statement};
 use crate::time::{Span, Timestamp};
 
-/// Segments that lie further before the next statement than this are not remembered.
+/// Segments this long before the next statement or longer are not remembered.
 const AHEAD: Span = Span(NEAR.0 + PATIENCE.0);
 
-/// Statements on their way to their packets.
+/// Statements of recordings that are being joined with packets.
 pub struct RecordedVerdicts {
     recordings: Vec<(Arc<Path>, Statements)>,
     joiner: Joiner,
@@ -25,7 +25,7 @@ pub struct RecordedVerdicts {
 }
 
 impl RecordedVerdicts {
-    /// Of these recordings; `None` without any.
+    /// Opens these recordings; `None` if there are none.
     pub fn of(recordings: &[Arc<Path>]) -> Option<RecordedVerdicts> {
         let (mut opened, mut notes) = (Vec::new(), Vec::new());
         for path in recordings {
@@ -60,7 +60,7 @@ impl RecordedVerdicts {
         self.record(joined);
     }
 
-    /// All packets have come: the judgements, and messages about them.
+    /// All packets have come: returns the judgements, and messages about them.
     pub fn finish(mut self, last: Option<Timestamp>) -> (Vec<(PacketId, Judgement)>, Vec<String>) {
         let end = last.unwrap_or(Timestamp::MIN) + NEAR;
         for (_, statements) in &mut self.recordings {

@@ -1,4 +1,4 @@
-//! Losses to faults of this program, and how the report tells them.
+//! Losses to faults of this program, and their words in the report.
 
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
@@ -22,15 +22,15 @@ pub enum FaultLoss {
     Shard(PacketId, Fault),
     /// The rest of the input.
     Rest(Fault),
-    /// What hosts remember of each other, for the packets that were compared at once.
+    /// The comparison of hosts for the packets that were compared at once.
     Peers(Fault),
     /// A finding, or several about one connection or listener.
     Finding(FaultSubject, Fault),
-    /// What this step of the work would have added to the report.
+    /// The additions of this step to the report.
     AnalysisStep(AnalysisStep, Fault),
 }
 
-/// What a lost finding would have been about.
+/// The subject of a lost finding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct FaultSubject {
@@ -77,7 +77,7 @@ impl FaultSubject {
         }
     }
 
-    /// Its connection or listener by name.
+    /// Its connection or listener, for a message.
     fn place(&self, captures: &[Capture]) -> String {
         let socket = |host: Option<Host>| host.map(|host| host.socket().to_string());
         let place = match (socket(self.client), socket(self.server)) {
@@ -107,12 +107,12 @@ pub enum AnalysisStep {
     Settings,
     /// Comparing the findings with the counters of the host.
     HostFacts,
-    /// Telling connections that were not examined.
+    /// Assigning connections that were not examined.
     Unexamined,
 }
 
 impl AnalysisStep {
-    /// What the program was doing, and what the report lacks.
+    /// The step in words, and what the report lacks.
     fn texts(self) -> (&'static str, &'static str) {
         match self {
             AnalysisStep::Listeners => ("looking at the listeners", "findings that need that may be missing"),
@@ -194,7 +194,7 @@ impl FaultLosses {
         }
     }
 
-    /// Notes a fault in `step`, if there was one, and gives the result of the step.
+    /// Notes a fault in `step`, if there was one, and returns the result of the step.
     pub fn of_step<T: Default>(&mut self, step: AnalysisStep, made: Result<T, Fault>) -> T {
         made.unwrap_or_else(|fault| {
             self.note(FaultLoss::AnalysisStep(step, fault));
@@ -202,13 +202,13 @@ impl FaultLosses {
         })
     }
 
-    /// Notes the losses among `made` and gives the others.
+    /// Notes the losses among `made` and returns the others.
     pub fn separate_losses<T>(&mut self, made: impl IntoIterator<Item = Result<T, FaultLoss>>) -> Vec<T> {
         let note = |made: Result<T, FaultLoss>| made.map_err(|loss| self.note(loss)).ok();
         made.into_iter().filter_map(note).collect()
     }
 
-    /// Notes those of `other`, whose packets are numbered behind the first `before` of their input.
+    /// Adds those of `other`, whose packets are numbered from after the first `before` of their input.
     pub fn append(&mut self, other: &FaultLosses, before: u64) {
         let placed = |id: PacketId| PacketId::new(id.capture(), id.number().saturating_add(before));
         for loss in &other.named {
@@ -221,7 +221,7 @@ impl FaultLosses {
         self.others = self.others.saturating_add(other.others);
     }
 
-    /// One message for each that is named, and one for the others.
+    /// One message for each named loss, and one for all others.
     pub fn texts(&self, captures: &[Capture]) -> Vec<String> {
         let mut texts: Vec<String> = self.named.iter().map(|loss| loss.text(captures)).collect();
         if self.more > 0 {

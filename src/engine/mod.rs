@@ -5,14 +5,14 @@
 //! * `pipeline`: everything between the source and the report.
 //! * [`batch`]: blocks to segments, sorted by shard.
 //! * `intake`: the stream taken in, and all of it tracked.
-//! * `loss`: what a fault of the program cost.
-//! * [`rolling`]: a stream without an end, asked again and again.
+//! * `loss`: losses to faults of the program.
+//! * [`rolling`]: a stream without an end, with results at any time.
 //! * [`shard`]: one part of the connections: its tracker and its triage.
-//! * `gather`: what the shards know, put together.
-//! * [`evicted_warnings`]: what the memory limit cost.
-//! * `examine`: every detector is asked.
-//! * `kernel_statements`: what a recording says that the kernel did with packets.
-//! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
+//! * `gather`: the results of the shards, merged.
+//! * [`evicted_warnings`]: the effects of the memory limit.
+//! * `examine`: runs every detector.
+//! * `kernel_statements`: the kernel's statements in recordings, joined with packets.
+//! * [`inputs`]: the report's data about its inputs; `warnings`: other limits.
 //! * `examined`: both, for one capture.
 //! * `conclude`: a [`StreamAnalysis`] of all that, then the report.
 

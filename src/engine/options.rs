@@ -32,11 +32,11 @@ pub struct AnalysisOptions {
     pub host: Option<HostFacts>,
     /// Files with the kernel's verdicts on single packets, recorded while they were captured.
     pub recordings: Vec<Arc<Path>>,
-    /// What other captures of the same traffic say of where this one was taken.
+    /// The place of this capture, by other captures of the same traffic.
     pub placed: Option<KnownVantage>,
     /// Ends the input early on request: the report covers the packets read so far.
     pub stop: StopRequest,
-    /// Where every connection is written as a row of a table, if anywhere.
+    /// The table that gets a row for every connection, if there is one.
     #[cfg(feature = "fleet")]
     pub table: Option<crate::table::TableFolder>,
 }
@@ -61,12 +61,12 @@ impl Default for AnalysisOptions {
     }
 }
 
-/// Where a capture was taken, as far as others of the same traffic tell.
+/// The place of a capture, as far as other captures of the same traffic show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KnownVantage {
     /// Where it stands on the way of most connections.
     pub standing: RelativeVantage,
-    /// Servers of which it stands elsewhere.
+    /// Servers for which it stands elsewhere.
     pub but: Vec<(Address, RelativeVantage)>,
 }
 

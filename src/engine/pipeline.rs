@@ -1,4 +1,4 @@
-//! Everything between the source of the packets and the report: shards, the model of what servers remember, totals.
+//! Everything between the source of the packets and the report: shards, the model of the servers' memory, totals.
 
 use std::sync::Arc;
 
@@ -44,11 +44,11 @@ pub(super) struct Engine {
     pub(super) peers: Arc<TwRecycleModel>,
     pub(super) histories: Histories,
     pub(super) totals: PacketTotals,
-    /// What the kernel said meanwhile, where that was recorded.
+    /// The kernel's statements meanwhile, if they were recorded.
     pub(super) heard: Option<RecordedVerdicts>,
     /// How many captures the stream is made of.
     pub(super) inputs: usize,
-    /// Whether the stream was left before its end, because that was asked for.
+    /// Whether the stream was ended early because that was requested.
     pub(super) left: bool,
 }
 
@@ -96,7 +96,7 @@ impl Engine {
     }
 }
 
-/// What all parts of the connections know once they are over, put together.
+/// The results of all parts of the connections, merged, once all have ended.
 pub(super) fn conclude_ended(
     mut shards: Vec<EndedShard>,
     (mut peers, mut histories): (Arc<TwRecycleModel>, Histories),
@@ -128,7 +128,7 @@ pub(super) fn conclude_ended(
     study
 }
 
-/// Says of an input that was left before its end that it was.
+/// Notes in an input that it was ended early.
 fn say_left(status: &mut InputStatus) {
     let (read, size) = status.position;
     // An input that was not opened has no format. A file that was read to its end was not left.
@@ -136,14 +136,14 @@ fn say_left(status: &mut InputStatus) {
         return;
     }
     let name = if status.path == "-" { "standard input" } else { &status.path };
-    // Wherever the reading ended in a packet, that is no damage of the input.
+    // A packet that is cut at that end is no damage of the input.
     status.damage = Some(format!(
         "{name}: stopped on request after {} packets.\n  The report covers these; the rest was not read.",
         status.packets
     ));
 }
 
-/// Tells [`TwRecycleModel`] how its suspected connections ended.
+/// Reports the outcomes of its suspected connections to [`TwRecycleModel`].
 pub(super) fn resolve_suspects(shards: &mut [impl AsMut<Triage> + Send], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.as_mut().resolve(knows));

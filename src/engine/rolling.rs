@@ -1,4 +1,4 @@
-//! A stream without an end: the same shards, asked again and again for their results so far.
+//! A stream without an end: the same shards, with results at any time.
 //!
 //! The result at a moment is that of [`super::analyze`] on the packets so far, as long as nothing has been forgotten.
 //! Connections that have ended are kept in two generations. When the current one is [`RollingLimits::generation`] old, or
@@ -49,7 +49,7 @@ use crate::time::{Span, Timestamp};
 pub struct RollingLimits {
     /// How long a generation lasts, unless it is full before.
     pub generation: Span,
-    /// How long it lasts at least: below that what does not fit is only counted.
+    /// How long it lasts at least: before that, connections that do not fit are only counted.
     pub shortest: Span,
     /// Remarkable connections of one generation.
     pub kept: usize,
@@ -60,7 +60,7 @@ pub struct RollingLimits {
 }
 
 impl Default for RollingLimits {
-    /// 2 to 4 minutes around everything: as far apart as findings of one incident may be.
+    /// 2 to 4 minutes around the current time: as far apart as findings of one incident may be.
     fn default() -> RollingLimits {
         RollingLimits {
             generation: Span::secs(120),
@@ -83,7 +83,7 @@ pub struct Rolling {
     began: [Timestamp; 2],
     /// Connections of generations that were forgotten.
     forgotten: u64,
-    /// What the memory limit cost in them.
+    /// The effects of the memory limit on them.
     given_up: MemoryLimitCost,
     /// Counts of connections counted twice, at the beginning of the current generation and of the earlier one.
     twice: [CountedTwice; 2],
@@ -93,9 +93,9 @@ pub struct Rolling {
     batches: Vec<Batch>,
     /// Floods that began in generations that were forgotten.
     floods: Arc<HashMap<Host, ForgottenFlood>>,
-    /// How large each flood is.
+    /// The reported size of each flood.
     floods_told: Arc<HashMap<Host, FloodSize>>,
-    /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
+    /// Addresses of the host on which the packets are captured, if they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
     stated: Arc<StatedByHost>,
     /// Packets that the kernel says it refused.
@@ -109,11 +109,11 @@ pub struct CurrentResult {
     seen: DetectionResult,
     /// What the detectors found, in order of time.
     pub drafts: Vec<FoundDraft>,
-    /// The connections that were examined, by their first packet: of others nothing new is said.
+    /// The connections that were examined, by their first packet: only these have new results.
     pub examined: HashSet<PacketId>,
-    /// From when on everything is known; before it only parts that were not forgotten yet.
+    /// Since when everything is known; of earlier times some parts are forgotten.
     pub since: Timestamp,
-    /// Where the program failed while it looked: the open connections of that part are missing.
+    /// Where the program failed: the open connections of that part are missing.
     pub faults: Vec<Fault>,
 }
 
@@ -123,7 +123,7 @@ impl CurrentResult {
         &self.seen.context
     }
 
-    /// A handshake with the server at `address` in that time; or else the first one of those that are remembered.
+    /// A handshake with the server at `address` in that time, or else the first one that is remembered.
     pub fn handshake(&self, address: Address, (from, to): (Timestamp, Timestamp)) -> Option<PacketRef> {
         let of = self.seen.gathered.samples.iter().filter(|(ip, _)| *ip == address.ip());
         let all = || of.clone().flat_map(|(_, samples)| samples).map(|sample| sample.at);
@@ -142,7 +142,7 @@ impl Rolling {
     /// # Errors
     /// When threads cannot be started.
     pub fn new(options: &AnalysisOptions, limits: RollingLimits) -> Result<Rolling, Error> {
-        // Whatever its threads fail at comes back to this one, which contains it.
+        // A failure of its threads comes back to this one, which contains it.
         let pool = fault::contain(|| threads(options.threads))
             .unwrap_or_else(|fault| Err(Error::Threads { threads: options.threads, reason: fault.told() }))?;
         let mut engine = Engine::new(options);
@@ -200,13 +200,13 @@ impl Rolling {
         self.now = self.now.max(self.engine.totals.last.unwrap_or(Timestamp::MIN));
     }
 
-    /// No packet from before `now` comes any more.
+    /// No further packet comes from before `now`.
     pub fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         let Engine { shards, peers, .. } = &mut self.engine;
         let now = self.now;
         if shards.iter().all(|shard| shard.tracker.live() == 0) {
-            // Too little to wake other threads for.
+            // There is too little to wake other threads.
             shards.iter_mut().for_each(|shard| shard.advance(now));
             resolve_few_suspects(shards, Arc::make_mut(peers));
         } else {
@@ -256,7 +256,7 @@ impl Rolling {
         Arc::make_mut(&mut self.engine.peers).forget_before(since);
     }
 
-    /// Adds up what the generation that is forgotten had of floods that go on.
+    /// Adds the counts of the generation that is dropped for floods that go on.
     fn note_floods(&mut self, forgotten: &[Triage]) {
         let (now, since) = (incomplete(&self.earlier), self.began[1]);
         let floods = Arc::make_mut(&mut self.floods);
@@ -281,12 +281,12 @@ impl Rolling {
         }
     }
 
-    /// From when on everything is known.
+    /// Since when everything is known.
     fn since(&self) -> Timestamp {
         if self.has_forgotten { self.began[1] } else { Timestamp::MIN }
     }
 
-    /// The time of the newest packet, or what [`Rolling::advance`] was told.
+    /// The time of the newest packet, or the time given to [`Rolling::advance`].
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -301,7 +301,7 @@ impl Rolling {
         self.engine.shards.iter().map(|shard| shard.tracker.live() as u64).sum()
     }
 
-    /// Bytes that the tables take, and may take.
+    /// Memory that the tables take, and their limit, bytes.
     pub fn memory(&self) -> (u64, u64) {
         let of_shards = self.engine.shards.iter().map(|shard| shard.tracker.taken());
         of_shards.fold((0, 0), |sum, (taken, most)| (sum.0 + taken as u64, sum.1 + most as u64))
@@ -317,7 +317,7 @@ impl Rolling {
         self.engine.shards.iter().map(|shard| CountedTwice::by(&shard.tracker)).sum()
     }
 
-    /// What to say of what the memory limit cost since the beginning, if it cost any connections.
+    /// A sentence on the effects of the memory limit since the beginning, if it affected any connections.
     pub fn given_up(&self) -> Option<String> {
         let mut given_up = self.given_up;
         let current = self.engine.shards.iter().map(|shard| &shard.triage);
@@ -328,31 +328,30 @@ impl Rolling {
         given_up.text(None, self.engine.options.memory_limit).filter(|_| given_up.evicted > 0)
     }
 
-    /// All connections since the beginning, given the result of now.
+    /// All connections since the beginning, given the current result.
     pub fn connections(&self, sight: &CurrentResult) -> u64 {
         self.forgotten + sight.quality().connections
     }
 
-    /// Says what the host states on which the packets are captured.
+    /// Sets the facts that the capturing host states.
     pub fn set_host(&mut self, stated: StatedByHost) {
         self.own = Arc::new(stated.addresses.clone());
         self.stated = Arc::new(stated.with_backlogs_of(&self.stated));
     }
 
-    /// Says that no filter leaves anything out of the capture.
+    /// Notes that no filter leaves anything out of the capture.
     pub fn know_unfiltered(&mut self) {
         self.unfiltered = true;
     }
 
-    /// Says which packets the kernel refused because an accept queue was full.
+    /// Sets the packets that the kernel refused because an accept queue was full.
     pub fn set_refused(&mut self, refused: &Arc<HashSet<PacketId>>) {
         self.refused = Arc::clone(refused);
     }
 
-    /// The result of now. `silences` are intervals in which nothing could be captured.
+    /// The current result. `silences` are intervals in which nothing could be captured.
     ///
-    /// # Errors
-    /// Where the program failed so that nothing is known now.
+    /// # Errors If the program failed so that nothing is known.
     pub fn current_result(
         &mut self,
         silences: &[Silence],
@@ -392,7 +391,7 @@ impl Rolling {
         }
     }
 
-    /// Puts ended and open connections together, and asks the detectors. Gives also where the program failed at open
+    /// Merges ended and open connections, and runs the detectors. Also returns where the program failed at open
     /// connections.
     fn examine_now(&mut self, silences: &[Silence], state: CaptureState) -> (DetectionResult, Vec<Fault>) {
         let (limits, end) = (self.limits, self.now);
@@ -492,9 +491,9 @@ impl RollingLimits {
     }
 }
 
-/// Listeners of which floods are added up.
+/// How many listeners have their floods added up.
 const MOST_FLOODS: usize = 1_024;
-/// Fewer handshakes that were not completed are no flood.
+/// Fewer incomplete handshakes than this are no flood.
 const FLOOD: u64 = 20;
 
 /// Handshakes that were begun and not completed, of listeners that may be flooded.

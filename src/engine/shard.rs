@@ -1,4 +1,4 @@
-//! One part of the connections: those whose flow hash falls here.
+//! One part of the connections: those whose flow hash selects it.
 
 use crate::decode::segment::Segment;
 use crate::detect::registry;
@@ -14,29 +14,30 @@ use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
-/// What the process takes whatever it finds: the program, blocks being read and decoded, bytes.
+/// Memory of the process apart from connections: the program, blocks that are read and decoded, bytes.
 const BASE: u64 = 48 << 20;
-/// What a kept connection costs until the end, bytes: the record and what its repeats allocate.
+/// Memory of a kept connection until the end, bytes: the record and the allocations of its repetitions.
 const PER_KEPT: u64 = 1_280;
-/// What a handshake that was never completed costs once it is over, bytes: with the room that a list grows by, and once
-/// more in the activity of its listener.
+/// Memory of a handshake that was never completed, once it has ended, bytes: including spare room of the list, and a
+/// copy in the activity of its listener.
 const PER_INCOMPLETE: u64 = 5 * size_of::<HalfOpenRequest>() as u64 / 2;
-/// What the history of a listener costs, bytes, with the activity that is made of it.
+/// Memory of a listener's history, bytes, with the activity that is made from it.
 const PER_LISTENER: u64 = 896;
-/// What a finding costs until it is written, bytes.
+/// Memory of a finding until it is written, bytes.
 const PER_FINDING: u64 = 1 << 16;
-/// No more connections are kept than are examined in the end, and a few more for shards that are not alike.
+/// No more connections are kept than are examined in the end, with a margin for shards of different size.
 const MOST_KEPT: u64 = 4 * MOST_EXAMINED / SHARDS as u64;
-/// Connections that are examined one by one at most. Of more remarkable ones than that most are of one kind.
+/// How many connections are examined one by one at most. Of more remarkable connections than this, most are of one
+/// kind.
 const MOST_EXAMINED: u64 = 16_384;
 
-/// Connections that are examined one by one at most within `memory_limit` bytes.
+/// How many connections are examined one by one at most within `memory_limit` bytes.
 pub fn most_examined(memory_limit: u64) -> usize {
     (memory_limit / PER_FINDING).clamp(64, MOST_EXAMINED) as usize
 }
 
-/// Bytes of one shard's tables in a watch: less than in [`Shard::new`], for the history is held up to five times: two
-/// generations, each copied while the engine is asked, and open connections.
+/// Memory of one shard's tables in a watch, bytes. It is less than in [`Shard::new`], since the history is held up to
+/// five times: two generations, each copied while results are computed, and open connections.
 pub fn watched_bytes(memory_limit: u64) -> usize {
     (for_tables(memory_limit) * 6 / 20) as usize
 }
@@ -46,13 +47,13 @@ fn for_tables(memory_limit: u64) -> u64 {
     memory_limit.saturating_sub(BASE).max(memory_limit / 4) / SHARDS as u64
 }
 
-/// Host pairs that are remembered at once within `memory_limit` bytes: one needs 192 of them while the tables grow,
-/// with the fate of its SYNs.
+/// How many host pairs are remembered at once within `memory_limit` bytes: a pair needs 192 while the tables grow, with
+/// the fate of its SYNs.
 pub fn most_host_pairs(memory_limit: u64) -> usize {
     (memory_limit / 8 / 192).max(1_024) as usize
 }
 
-/// Bytes of what happened at all listeners, second by second.
+/// Memory of the histories of all listeners, second by second, bytes.
 pub fn history_bytes(memory_limit: u64) -> usize {
     (for_tables(memory_limit) * SHARDS as u64 * 2 / 20) as usize
 }
@@ -63,10 +64,10 @@ pub struct Shard {
     pub tracker: Tracker,
     /// Keeps the remarkable ones.
     pub triage: Triage,
-    /// Where the program failed: nothing is tracked from there on.
+    /// The fault here, if the program failed: nothing is tracked after it.
     failed: Option<Timestamp>,
     loss: Option<FaultLoss>,
-    /// Where every connection is written as a row, if anywhere.
+    /// The table that gets a row for every connection, if there is one.
     #[cfg(feature = "fleet")]
     pub table: Option<crate::table::connections::Table>,
 }
@@ -129,8 +130,8 @@ impl Shard {
         });
     }
 
-    /// Lets `work` go on with the tracker and where its connections go. Where it fails, nothing is tracked any more. What
-    /// the shard has recorded so far stays.
+    /// Runs `work` on the tracker and the ledger of ended connections. If it fails, nothing is tracked any more. The
+    /// shard's results so far stay.
     fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut EndedLedger<'_>)) {
         if self.has_failed() {
             return;
@@ -172,9 +173,9 @@ impl Shard {
         }
     }
 
-    /// The stream has ended at `end`: all connections are over. Without `peers` the triage is to be resolved later.
+    /// The stream has ended at `end`: all connections end. Without `peers` the triage is resolved later.
     pub fn finish(&mut self, end: Timestamp, peers: Option<&TwRecycleModel>) {
-        // After a fault the connections are over where it happened.
+        // After a fault, the connections end where it happened.
         let end = self.failed.map_or(end, |failed| failed.min(end));
         let (tracker, mut ledger) = self.parts();
         let finished = fault::contain(|| tracker.finish_into(|gone| ledger.record(gone, end, peers)));
@@ -228,7 +229,7 @@ impl AsMut<Triage> for EndedShard {
     }
 }
 
-/// Moves to `losses` where the program failed in any of the shards.
+/// Moves the faults of all shards to `losses`.
 pub(super) fn collect_losses(shards: &mut [Shard], losses: &mut FaultLosses) {
     for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
         losses.note(loss);

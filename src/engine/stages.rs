@@ -1,4 +1,4 @@
-//! The steps of an analysis one by one, for a run whose parts see nothing of each other ([`crate::fleet`]).
+//! The steps of an analysis one by one, for a run whose parts share no state ([`crate::fleet`]).
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Tracking {
 /// Whether a server may remember anything of its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServerMemory {
-    /// Some connection was closed: what its server would remember is found out later.
+    /// Some connection was closed: its server's memory is computed later.
     Possible,
     /// No connection was closed.
     None,
@@ -58,12 +58,12 @@ impl Tracking {
         }
     }
 
-    /// The events that nobody has taken out yet.
+    /// The events that were not moved out yet.
     pub fn events(&mut self) -> &mut Vec<PeerEvent> {
         self.shard.tracker.events()
     }
 
-    /// The stream has ended at `end`: all connections are over.
+    /// The stream has ended at `end`: all connections end.
     ///
     /// # Errors
     /// The table could not be written.
@@ -120,7 +120,7 @@ fn examine(
     conclude_ended(shards, (Arc::new(peers), histories), totals, options, inputs, after)
 }
 
-/// Does `work` with the threads that `options` want.
+/// Runs `work` with the number of threads in `options`.
 ///
 /// # Errors
 /// When threads cannot be started.

@@ -1,4 +1,4 @@
-//! What limits a report as a whole: packets that were not analyzed, a capture that lacks some, a memory limit.
+//! Limits of a report as a whole: packets that were not analyzed, gaps in a capture, a memory limit.
 
 use crate::capture::LinkType;
 use crate::decode;
@@ -7,10 +7,10 @@ use crate::engine::AnalysisOptions;
 use crate::engine::batch::PacketTotals;
 use crate::engine::examined::DetectionResult;
 
-/// This many packets do not have the same time by chance.
+/// If this many packets have the same time, it is not chance.
 const NO_CHANCE: u64 = 10;
 
-/// What limits the whole report, damage of the inputs left out.
+/// Limits of the whole report, without damage of the inputs.
 pub(super) fn of(seen: &DetectionResult, totals: &PacketTotals, options: &AnalysisOptions) -> Vec<String> {
     not_analyzed(totals)
         .chain(directions(seen))
@@ -20,7 +20,7 @@ pub(super) fn of(seen: &DetectionResult, totals: &PacketTotals, options: &Analys
         .collect()
 }
 
-/// The warnings of a table: each row has the condition under which it is told.
+/// Tables of warnings: each row has the condition for it.
 fn told<const N: usize>(rows: [Option<String>; N]) -> impl Iterator<Item = String> {
     rows.into_iter().flatten()
 }
@@ -122,7 +122,7 @@ fn odd_packets(seen: &DetectionResult) -> impl Iterator<Item = String> {
     ])
 }
 
-/// Remarkable connections of which there were too many.
+/// Remarkable connections that were too many.
 fn counted_only(seen: &DetectionResult) -> Option<String> {
     let g = &seen.gathered;
     let left_out = g.left_out.connections();
@@ -137,7 +137,7 @@ fn counted_only(seen: &DetectionResult) -> Option<String> {
     })
 }
 
-/// Counts of connections that the memory limit cost.
+/// Connections that the memory limit affected.
 fn memory_limit(seen: &DetectionResult, options: &AnalysisOptions) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
     seen.gathered.given_up.text(step, options.memory_limit)

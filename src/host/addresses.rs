@@ -1,4 +1,4 @@
-//! Which addresses the host has: what `/proc/net/fib_trie` (IPv4) and `/proc/net/if_inet6` list as its own.
+//! The addresses of the host, as `/proc/net/fib_trie` (IPv4) and `/proc/net/if_inet6` list them.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -9,8 +9,8 @@ use super::recording::QueueRecord;
 use super::snapshot::Snapshot;
 use crate::time::Timestamp;
 
-/// From this kernel on a listening socket's own drops count each refused handshake (`tcp_listendrop`, seen in 4.9, not
-/// in 4.4).
+/// From this kernel on a listening socket's own drops count every refused handshake (`tcp_listendrop`, in 4.9, not in
+/// 4.4).
 const DROPS_TELL: Version = (4, 9);
 
 /// Major and minor number of a kernel.
@@ -41,9 +41,9 @@ pub enum SnapshotMismatch {
     Another {
         /// The difference.
         what: &'static str,
-        /// What the earlier one says.
+        /// The value in the earlier one.
         before: String,
-        /// What the later one says.
+        /// The value in the later one.
         after: String,
     },
     /// Its counters began at 0 again.
@@ -60,10 +60,10 @@ pub enum SnapshotMismatch {
 }
 
 impl HostFacts {
-    /// Takes the first and the last in time of `snapshots`.
+    /// Uses the first and the last in time of `snapshots`.
     ///
-    /// # Errors
-    /// When they are not of the same host, boot and namespace. What one of them does not say is no contradiction.
+    /// # Errors If they are not of the same host, boot and namespace. A value that one of them lacks is no
+    /// contradiction.
     pub fn new(mut snapshots: Vec<Snapshot>) -> Result<HostFacts, SnapshotMismatch> {
         snapshots.sort_by_key(|s| s.time);
         let after = snapshots.pop().ok_or(SnapshotMismatch::None)?;
@@ -89,14 +89,14 @@ impl HostFacts {
         Ok(HostFacts { before: Some(before), after, queues: Arc::default() })
     }
 
-    /// The same with the queues of listeners over time.
+    /// The same, with the queues of listeners over time.
     #[must_use]
     pub fn with_queues(self, queues: BTreeMap<(SocketAddr, u64), Vec<QueueRecord>>) -> HostFacts {
         HostFacts { queues: Arc::new(queues), ..self }
     }
 
-    /// The accept queue of the socket that serves `server` over time; of several that of the one with the longest
-    /// queue. Empty where it was not recorded.
+    /// The accept queue over time of the socket that serves `server`; of several sockets the one with the longest
+    /// queue. Empty if it was not recorded.
     pub fn queue_samples(&self, server: SocketAddr) -> &[QueueRecord] {
         let sockets =
             self.after.listeners.iter().chain(self.before.iter().flat_map(|s| &s.listeners)).flatten();
@@ -112,13 +112,13 @@ impl HostFacts {
         &self.after
     }
 
-    /// From the end of the earlier snapshot to the beginning of the later one: what happened then is in the
+    /// From the end of the earlier snapshot to the beginning of the later one: events in that time are in the
     /// differences. `None` with one snapshot.
     pub fn between(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.before.as_ref()?.finished, self.after.time))
     }
 
-    /// By how much a counter rose between the snapshots. `None` is unknown: one snapshot only, a kernel without that
+    /// How much a counter rose between the snapshots. `None` is unknown: one snapshot only, a kernel without that
     /// counter, or a value that went back.
     pub fn rise(&self, counter: &str) -> Option<u64> {
         let before = self.before.as_ref()?.counters.get(counter)?;
@@ -137,7 +137,7 @@ impl HostFacts {
         same.then_some(after.as_str())
     }
 
-    /// What the earlier snapshot says of a setting that has changed.
+    /// The earlier snapshot's value of a setting that has changed.
     pub fn former_setting(&self, name: &str) -> Option<&str> {
         let before = self.before.as_ref()?.sysctls.get(name)?;
         (self.after.sysctls.get(name) != Some(before)).then_some(before.as_str())
@@ -148,8 +148,8 @@ impl HostFacts {
         !self.after.sysctls.is_empty() && !self.after.sysctls.contains_key(name)
     }
 
-    /// Whether `server` is an address of this host. Where the snapshot does not list addresses, a listener on that port
-    /// is taken for it; where it does not list listeners either, it is not.
+    /// Whether `server` is an address of this host. If the snapshot lists no addresses, a listener on that port is
+    /// enough; if it lists no listeners either, the answer is no.
     pub fn is_here(&self, server: SocketAddr) -> bool {
         self.after.has(server) || self.before.as_ref().is_some_and(|before| before.has(server))
     }
@@ -212,12 +212,12 @@ impl HostFacts {
         before.iter().map(|l| sum(l.inode)).sum()
     }
 
-    /// The kernel's version, as far as its release names one.
+    /// The kernel's version, if its release states one.
     pub fn kernel(&self) -> Option<Version> {
         version(self.after.kernel.as_deref()?)
     }
 
-    /// The host by its name, or else by its first address of its own.
+    /// The host's name, or else its first own address.
     pub fn name(&self) -> String {
         let address = self.after.addresses.iter().find(|ip| !ip.is_loopback()).map(ToString::to_string);
         self.after.hostname.clone().or(address).unwrap_or_else(|| "the host of the snapshots".to_owned())

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct ListenSocket {
     /// Where it listens; an unspecified address means all of the host's.
     pub address: SocketAddr,
-    /// Its inode: another one is another socket, though it has the same address.
+    /// Its inode, which identifies it: another socket may have the same address later.
     pub inode: u64,
     /// Connections that wait to be accepted: `ss` prints this as Recv-Q.
     pub accept_queue: u32,
-    /// How many may wait: the smaller of listen()'s argument and `somaxconn`, Send-Q of `ss`. One more fits.
+    /// Its limit: the smaller of listen()'s argument and `somaxconn`, Send-Q of `ss`. One more fits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backlog: Option<u32>,
     /// Segments dropped at this socket (`d` of `ss -m`). From Linux 4.9 on each overflow counts here.
@@ -21,19 +21,19 @@ pub struct ListenSocket {
     pub drops: Option<u32>,
 }
 
-/// How many sockets of a listener are in states that tell of trouble.
+/// How many sockets of a listener are in states that show trouble.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketStates {
     /// Its client has closed, the application has not.
     pub close_wait: u32,
     /// The final ACK has not come, or was refused.
     pub syn_recv: u32,
-    /// `None` where there are too many in the whole namespace to be counted one by one.
+    /// `None` if there are too many in the whole namespace to be counted one by one.
     pub time_wait: Option<u32>,
 }
 
 impl SocketStates {
-    /// Those of another address of the same listener, too.
+    /// Adds those of another address of the same listener.
     #[must_use]
     pub fn plus(self, other: SocketStates) -> SocketStates {
         SocketStates {

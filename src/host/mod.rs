@@ -1,16 +1,16 @@
-//! What the host itself knows: counters, settings, listening sockets, and how they changed around a capture.
+//! The facts of the host itself: counters, settings, listening sockets, and their changes around a capture.
 //!
 //! * [`counters`]: `/proc/net/netstat`, `snmp` and `snmp6`, named as `nstat` names them.
 //! * [`sysctl`]: the settings that decide what TCP does, from `/proc/sys`.
 //! * [`listeners`]: listening sockets with their queues, through sock_diag or `/proc/net/tcp`.
 //! * [`process`]: the processes behind them.
-//! * [`addresses`]: which addresses the host has.
+//! * [`addresses`]: the addresses of the host.
 //! * [`snapshot`]: all that at one moment, as a document.
-//! * [`recording`]: a snapshot, and what changed since, line by line.
-//! * `rights` (Linux): capabilities given up once they are not needed any more.
+//! * [`recording`]: a snapshot, and the changes since then, line by line.
+//! * `rights` (Linux): capabilities, given up once they are not needed any more.
 //! * [`facts`]: one or two snapshots of a host, and what changed between them.
 //!
-//! What a kernel does not have is unknown, never zero.
+//! A value that a kernel does not have is unknown, never zero.
 
 pub mod addresses;
 pub mod counters;

@@ -32,7 +32,7 @@ impl SocketOwner {
         (name == self.name).then(|| SocketOwner { state, ..self.clone() })
     }
 
-    /// `nginx, pid 812, nginx.service`; says so if it does not run.
+    /// `nginx, pid 812, nginx.service`, and its state if it is not running.
     pub fn describe(&self) -> String {
         let unit = self.unit.as_ref().map(|unit| format!(", {unit}")).unwrap_or_default();
         let state = match self.state {
@@ -61,7 +61,7 @@ fn unit(cgroup: &str) -> Option<String> {
     parts.filter(|part| !part.is_empty()).find(is_unit).or_else(last).map(str::to_owned)
 }
 
-/// Who holds the sockets, by inode: of the processes that this one may look at.
+/// The holders of the sockets, by inode, among the processes that this one may read.
 pub fn holders(proc: &Path) -> BTreeMap<u64, SocketOwner> {
     let mut found = BTreeMap::new();
     let numbers = fs::read_dir(proc).into_iter().flatten().flatten();

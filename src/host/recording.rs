@@ -1,7 +1,7 @@
-//! A host over the time of a capture: a snapshot, and what changed since, line by line.
+//! A host over the time of a capture: a snapshot, and the changes since then, line by line.
 //!
-//! `synscope snapshot --follow` writes it. The first line names the document, [`SCHEMA`], and holds a snapshot. Each later
-//! one holds what changed since the line before. The kernel's verdicts on single packets stand between them.
+//! `synscope snapshot --follow` writes it. The first line names the document, [`SCHEMA`], and holds a snapshot. Each
+//! later line holds the changes since the line before. The kernel's verdicts on single packets stand between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
@@ -22,16 +22,16 @@ pub const SCHEMA: &str = "synscope.recording/1";
 pub struct RecordingStart {
     /// Always `synscope.recording/1`.
     pub schema: String,
-    /// What the kernel was asked about single packets, or why it was not.
+    /// What the kernel was asked about single packets, or why it was not asked.
     pub kernel: String,
     /// The host at the beginning.
     pub snapshot: Snapshot,
 }
 
-/// What changed since the line before.
+/// The changes since the line before.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct RecordingChange {
-    /// When the reading began. What happened before is counted.
+    /// When the reading began. Events before that are counted.
     pub time: Timestamp,
     /// When it was done.
     pub finished: Timestamp,
@@ -80,7 +80,7 @@ impl RecordingChange {
         }
     }
 
-    /// Brings a snapshot up to date.
+    /// Applies the changes to a snapshot.
     fn apply(self, to: &mut Snapshot) {
         (to.time, to.finished) = (self.time, self.finished);
         to.counters.extend(self.counters);
@@ -106,14 +106,14 @@ pub struct QueueRecord {
     pub drops: Option<u32>,
 }
 
-/// What a recording says of the host.
+/// The facts of a recording about the host.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recording {
     /// The host at the beginning.
     pub first: Snapshot,
     /// The host at the end.
     pub last: Snapshot,
-    /// The queues of listeners, by socket, whenever one had changed, and once a second then.
+    /// The queues of listeners, by socket: a sample whenever one had changed, and otherwise one a second.
     pub queues: BTreeMap<(SocketAddr, u64), Vec<QueueRecord>>,
     /// Verdicts that were lost.
     pub lost: u64,
@@ -123,13 +123,12 @@ pub struct Recording {
 const MOST_SAMPLES: usize = 1_000_000;
 
 impl Recording {
-    /// How the document begins, whatever its version.
+    /// The beginning of the document, whatever its version.
     pub const BEGINS: &str = "{\"schema\":\"synscope.recording/";
 
     /// Reads the lines about the host. `is_verdict` knows the lines that are not.
     ///
-    /// # Errors
-    /// A first line that is no recording's, damage before the last line, or what the system says.
+    /// # Errors A first line that is not a recording's, damage before the last line, or the system's error.
     pub fn read(mut input: impl BufRead, is_verdict: impl Fn(&str) -> bool) -> Result<Recording, String> {
         let mut line = String::new();
         input.read_line(&mut line).map_err(|error| error.to_string())?;
@@ -169,7 +168,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Notes the queues of now; gives how many samples that made.
+    /// Records the current queues; returns how many samples that made.
     fn sample(&mut self) -> usize {
         let Recording { last, queues, .. } = self;
         let sockets = last.listeners.iter().flatten();

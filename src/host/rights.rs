@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
-/// Takes every right from the calling thread, and from those that it starts.
+/// Removes every right from the calling thread, and from threads that it starts later.
 ///
 /// # Errors The kernel's error.
 pub fn drop_rights() -> io::Result<()> {

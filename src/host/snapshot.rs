@@ -28,10 +28,10 @@ pub const SCHEMA: &str = "synscope.snapshot/1";
 pub struct Snapshot {
     /// Always `synscope.snapshot/1`.
     pub schema: String,
-    /// When the reading began, RFC 3339 in the document. What happened before is counted.
+    /// When the reading began, RFC 3339 in the document. Events before that are counted.
     #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
     pub time: Timestamp,
-    /// When it was done. What happens from then on is not counted.
+    /// When it was done. Events from then on are not counted.
     #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
     pub finished: Timestamp,
     /// Kernel release, as `uname -r` prints it.
@@ -62,7 +62,7 @@ pub struct Snapshot {
     /// Sockets that are not listening, by local address, at the ports of listeners; not part of the document.
     #[serde(skip)]
     pub states: Option<Arc<BTreeMap<SocketAddr, SocketStates>>>,
-    /// Who holds the listening sockets, by inode, as far as that may be seen; not part of the document.
+    /// The holders of the listening sockets, by inode, as far as they may be read; not part of the document.
     #[serde(skip)]
     pub holders: Arc<BTreeMap<u64, SocketOwner>>,
 }
@@ -109,8 +109,7 @@ impl Snapshot {
         })
     }
 
-    /// Whether `server` is an address of this host. Where addresses are not listed, a listener on that port is taken for
-    /// it.
+    /// Whether `server` is an address of this host. If addresses are not listed, a listener on that port is enough.
     pub fn has(&self, server: SocketAddr) -> bool {
         if self.addresses.is_empty() {
             return self.listeners.iter().flatten().any(|l| l.address.port() == server.port());
@@ -118,8 +117,8 @@ impl Snapshot {
         self.addresses.contains(&server.ip())
     }
 
-    /// The same host a little later: counters and listeners are read again, what hardly ever changes is taken over.
-    /// Of the counters only TCP's are kept.
+    /// The same host a little later: counters and listeners are read again, rarely changing values are taken over. Of
+    /// the counters only TCP's are kept.
     ///
     /// # Errors
     /// As for [`Snapshot::of_this_host`].
@@ -134,16 +133,16 @@ impl Snapshot {
         Ok(Snapshot { time, finished: now(), counters, listeners, time_wait, ..self.clone() })
     }
 
-    /// What the kernel has counted of this network namespace until now, as text: it differs once a packet has come.
+    /// The kernel's counts for this network namespace, as text: it differs once a packet has come.
     pub fn counted() -> io::Result<[String; 2]> {
         let own = of_this_thread(Path::new("/proc"));
         Ok([fs::read_to_string(own.join("net/netstat"))?, fs::read_to_string(own.join("net/snmp"))?])
     }
 
-    /// Counts the sockets at the ports of listeners, unless the system does not tell.
+    /// Counts the sockets at the ports of listeners, if the system can tell.
     #[cfg(target_os = "linux")]
     pub fn count_states(&self) -> Option<BTreeMap<SocketAddr, SocketStates>> {
-        /// More sockets in TIME_WAIT take too long to be listed again and again.
+        /// With more sockets in TIME_WAIT, listing them takes too long.
         const MOST: u64 = 20_000;
         let ports = self.listeners.iter().flatten().map(|socket| socket.address.port()).collect();
         let time_wait = match self.time_wait {
@@ -168,13 +167,13 @@ impl Snapshot {
     }
 }
 
-/// Where the calling thread finds its network namespace, which may be another one than the process's.
+/// The path of the calling thread's network namespace, which may be another one than the process's.
 fn of_this_thread(proc: &Path) -> PathBuf {
     let own = proc.join("thread-self");
     if own.join("net").is_dir() {
         return own;
     }
-    // Before Linux 3.17 there is no such link; and a process has but one namespace unless it takes care to.
+    // Before Linux 3.17 there is no such link; and a process has only one namespace unless its threads enter others.
     if proc.join("self/net").is_dir() { proc.join("self") } else { proc.to_owned() }
 }
 

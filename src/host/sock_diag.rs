@@ -36,7 +36,7 @@ const CLOSE_WAIT: u8 = 8;
 const SKMEMINFO: u16 = 7;
 /// `SK_MEMINFO_DROPS`: which of the attribute's words.
 const DROPS: usize = 8;
-/// The kernel answers at once; a sandbox that swallows the question does not.
+/// The kernel answers at once; a sandbox that drops the request does not.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All listening TCP sockets of this network namespace.
@@ -48,7 +48,7 @@ pub fn listening() -> io::Result<Vec<ListenSocket>> {
     Ok(all)
 }
 
-/// Whether sockets in TIME_WAIT are to be counted, of which there may be very many.
+/// Whether sockets in TIME_WAIT are to be counted: there may be very many.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeWait {
     /// They are.

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Settings by name, as `sysctl` prints them. One that the kernel does not have is absent.
 pub type Sysctls = BTreeMap<String, String>;
 
-/// What a snapshot holds. Not every kernel has all of them; `tcp_tw_recycle` is gone since 4.12.
+/// The settings in a snapshot. Not every kernel has all of them; `tcp_tw_recycle` is gone since 4.12.
 pub const NAMES: &[&str] = &[
     "net.core.netdev_max_backlog",
     "net.core.somaxconn",
@@ -40,7 +40,7 @@ pub const NAMES: &[&str] = &[
     "net.netfilter.nf_conntrack_tcp_be_liberal",
 ];
 
-/// Reads them below `proc` (`/proc`). What cannot be read is left out.
+/// Reads them below `proc` (`/proc`). Settings that cannot be read are left out.
 pub fn read(proc: &Path) -> Sysctls {
     NAMES
         .iter()
@@ -51,7 +51,7 @@ pub fn read(proc: &Path) -> Sysctls {
         .collect()
 }
 
-/// A setting's value in one line: what `/proc/sys` separates by tabs, `sysctl` users write with spaces.
+/// A setting's value in one line: tabs in `/proc/sys` become the spaces that `sysctl` prints.
 fn value(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! The kinds of findings: their names, and no more. What each means, `detect/kinds` says.
+//! The kinds of findings: only their names. `detect/kinds` explains each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ macro_rules! each_kind {
             SynFlood syn_flood "syn-flood",
             /// The listener answers with syncookies.
             Syncookies syncookies "syncookies",
-            /// SYN answered by a bare ACK: the four-tuple still lives at the server.
+            /// SYN answered by a bare ACK: the server still has a socket for the four-tuple.
             TimeWaitCollision time_wait_collision "time-wait-collision",
             /// RST or ICMP error answers the SYN.
             ConnectionRefused connection_refused "connection-refused",
@@ -41,7 +41,7 @@ macro_rules! each_kind {
             ListenerClosed listener_closed "listener-closed",
             /// One side has closed, the other has long been silent.
             HalfClose half_close "half-close",
-            /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
+            /// A late segment came when the orphaned FIN_WAIT2 socket was gone.
             FinWait2Expired fin_wait2_expired "fin-wait2-expired",
             /// RST by an end in mid-connection.
             AbortiveClose abortive_close "abortive-close",
@@ -67,7 +67,7 @@ macro_rules! each_kind {
             StaleConnection stale_connection "stale-connection",
             /// A segment of a translated connection came under its inner address.
             UntranslatedSegment untranslated_segment "untranslated-segment",
-            /// Registered in tests only: what a new kind needs, and no more.
+            /// Registered in tests only: the least that a new kind needs.
             #[cfg(test)]
             Exercise exercise "exercise",
         }

@@ -1,4 +1,4 @@
-//! Measured values by name, in little room: a report may have very many findings.
+//! Measured values by name, in little memory: a report may have very many findings.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl Metrics {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
-    /// Gives back the room that is not needed.
+    /// Frees memory that is not needed.
     pub fn shrink_to_fit(&mut self) {
         self.0.shrink_to_fit();
     }

@@ -1,6 +1,6 @@
 //! The report as data: what every rendering renders and `synscope schema` describes.
 //!
-//! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
+//! The contract is `synscope.report/1`: the fields here are fixed, more may be added later.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -83,7 +83,7 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// How far the captures can be trusted. What matters of it is said in words in the warnings.
+/// How far the captures can be trusted. The warnings say the important part in words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
     /// Whether the captures lost packets, or their clock stepped back: then nothing is `confirmed` because a packet is
@@ -119,7 +119,7 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Takes in the numbers of other captures.
+    /// Adds the numbers of other captures.
     pub fn add(&mut self, other: &Quality) {
         self.damaged |= other.damaged;
         self.dropped = [self.dropped, other.dropped].into_iter().flatten().reduce(|sum, n| sum + n);
@@ -168,7 +168,7 @@ pub struct Pair {
     /// How far the clock of the client side is ahead of the server side's at the first connection matched, seconds;
     /// negative when it is behind.
     pub offset_s: f64,
-    /// How much that grows, seconds per million seconds; 0 when it does not show.
+    /// How much that grows, seconds per million seconds; 0 when no growth can be seen.
     pub drift_ppm: f64,
     /// The offset may be wrong by this much either way, seconds: half of the shortest round trip between the two
     /// places. How it divides between the two directions cannot be seen. Null when only one direction was captured.
@@ -181,7 +181,7 @@ pub struct Pair {
     pub translated: u64,
     /// Connections that are in one side only, or were joined in the middle so that they cannot be matched.
     pub only_in: OnlyIn,
-    /// There were too many connections to match all: the numbers are reckoned from a sample.
+    /// There were too many connections to match all: the numbers are estimated from a sample.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub estimated: bool,
 }
@@ -221,8 +221,8 @@ pub struct Summary {
     pub connections: u64,
     /// Number of findings by kind; kinds without a finding are absent.
     pub findings: BTreeMap<Kind, u64>,
-    /// Number of connections by outcome; outcomes that no connection had are absent. `closed`, `closed-by-reset` (when
-    /// nothing was left to be said), `open`, `half-closed`, and `cut-off` (by the capture) are no failures; `refused`,
+    /// Number of connections by outcome; outcomes that no connection had are absent. `closed`, `closed-by-reset` (after
+    /// all data was answered), `open`, `half-closed`, and `cut-off` (by the capture) are no failures; `refused`,
     /// `unanswered`, `never-completed`, `stalled`, `reset-by-client`, `reset-by-server`, `reset-by-box` are.
     #[serde(default, serialize_with = "outcome::by_name")]
     #[schemars(with = "BTreeMap<String, u64>")]
@@ -264,7 +264,7 @@ pub struct Unexplained {
 pub enum Severity {
     /// Worth knowing, harms nobody.
     Info,
-    /// Somebody waits or is refused.
+    /// Users wait or are refused.
     Warning,
     /// Connections fail.
     Critical,
@@ -292,7 +292,7 @@ pub enum Vantage {
     Server,
     /// On the path between them.
     Between,
-    /// The packets do not tell.
+    /// The packets do not show it.
     Unknown,
 }
 
@@ -317,15 +317,15 @@ lowercase_names!(Vantage: Client = "client", Server = "server", Between = "betwe
 /// One pathology of one connection, listener or host pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// Stable across runs: derived from the kind, the addresses and what the packets say, not from the file.
+    /// Stable across runs: derived from the kind, the addresses and the packets' contents, not from the file.
     pub id: String,
     /// The kind of finding.
     pub kind: Kind,
     /// How bad it is.
     pub severity: Severity,
-    /// How sure the cause is.
+    /// How certain the cause is.
     pub certainty: Certainty,
-    /// Why it is as sure as that, one clause.
+    /// Why it is that certain, one clause.
     #[serde(default)]
     pub certainty_reason: String,
     /// Client as `address:port`; null when the finding is about a listener.
@@ -343,13 +343,13 @@ pub struct Finding {
     /// The likely cause.
     #[serde(serialize_with = "repeated::cause")]
     pub cause: Cause,
-    /// What else it could be, the likeliest first.
+    /// The alternatives, the likeliest first.
     #[serde(serialize_with = "repeated::alternatives")]
     pub alternatives: Vec<Alternative>,
-    /// What one capture alone could not exclude and the other one does.
+    /// Alternatives that one capture alone could not exclude and the other one does.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub excluded: Vec<Excluded>,
-    /// Client and server as the other capture of a pair knows them, where a NAT or proxy gives them other names.
+    /// Client and server under the addresses that the other capture of a pair has, if a NAT or proxy changes them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub also_known_as: Option<Box<OtherNames>>,
     /// Which capture points its connection passed, and how far its packets came; absent where points have no names.
@@ -364,7 +364,7 @@ pub struct Finding {
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` bytes, none a count.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub metrics: Metrics,
-    /// The kind that the packets alone suggest, where what the kernel said of them refutes it.
+    /// The kind that the packets alone suggest, if the kernel's verdicts refute it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub taken_for: Option<Kind>,
     /// How many packets of the evidence the kernel itself judged, with a reason or queue lengths that prove something.
@@ -375,7 +375,7 @@ pub struct Finding {
     pub display_filters: Option<Box<DisplayFilters>>,
 }
 
-/// What to type into Wireshark's filter line, or behind `tshark -Y`.
+/// Filters for Wireshark's filter line, or for `tshark -Y`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DisplayFilters {
     /// The connection (or the listener) over the time of the finding.
@@ -416,7 +416,7 @@ pub struct Alternative {
     /// In words.
     #[serde(rename = "text")]
     pub suspect: Suspect,
-    /// Why it ranks lower, or what would tell.
+    /// Why it ranks lower, or what would decide.
     pub why_less_likely: Phrase,
 }
 
@@ -431,10 +431,10 @@ pub struct Excluded {
     pub reason: String,
 }
 
-/// The ends of a connection under other names.
+/// The ends of a connection under other addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OtherNames {
-    /// Path of the capture that has these names.
+    /// Path of the capture that has these addresses.
     pub capture: String,
     /// Client as `address:port`.
     #[schemars(with = "String")]
@@ -466,32 +466,33 @@ pub struct Evidence {
     pub time: Timestamp,
     /// What this packet shows.
     pub text: Phrase,
-    /// Which end sent it, where that is known.
+    /// The end that sent it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<Sender>,
-    /// What sets it apart from an ordinary packet, for renderings that draw it.
+    /// What distinguishes it from an ordinary packet, for renderings that draw it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub marks: Vec<PacketMark>,
     /// The same packet in the other capture of a pair.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub also: Option<Box<Sighting>>,
-    /// Path of the capture in which the packet should be and is not.
+    /// Path of the capture that lacks the packet although it should have it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_in: Option<String>,
     /// Which capture points saw the packet; absent where points have no names.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub points: Option<Box<PacketPoints>>,
-    /// What the kernel said of the packet while it was captured (`synscope live`, or comments in a file that it wrote).
+    /// The kernel's verdict on the packet while it was captured (`synscope live`, or comments in a file that it wrote).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kernel: Option<Box<KernelVerdict>>,
 }
 
-/// What the kernel itself said of a packet.
+/// The kernel's own verdict on a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelVerdict {
     /// The fate of the packet.
     pub verdict: KernelAct,
-    /// Why, as the kernel names it (`TCP_LISTEN_OVERFLOW`); null where it does not say. `NOT_SPECIFIED` proves nothing.
+    /// The kernel's name for the reason (`TCP_LISTEN_OVERFLOW`); null where it gives none. `NOT_SPECIFIED` proves
+    /// nothing.
     pub reason: Option<String>,
     /// The kernel's function that did it, or in which the queues were read.
     pub function: Option<String>,
@@ -531,7 +532,7 @@ pub enum Sender {
 pub enum PacketMark {
     /// It had been sent before: a retransmission.
     Repeated,
-    /// The other end gave no sign of having taken it.
+    /// The other end gave no sign of having received it.
     Ignored,
     /// A RST.
     Reset,
@@ -569,10 +570,10 @@ pub struct Incident {
     /// How many packets of their evidence the kernel itself judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub judged_by_kernel: Option<u64>,
-    /// How long a backlog would have been enough; absent where that is no question or the cause is in doubt.
+    /// The backlog that would have been long enough; absent if that does not apply or the cause is in doubt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backlog: Option<Backlog>,
-    /// The listener's queues meanwhile; absent where the kernel was not asked again and again.
+    /// The listener's queues meanwhile; absent if the kernel was not asked repeatedly.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub queues: Option<QueueHistory>,
     /// What to check or change, the most telling first; commands can be pasted.
@@ -583,17 +584,17 @@ pub struct Incident {
     /// How the findings spread over the time of the incident; absent when there are fewer than three.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rate: Option<Rate>,
-    /// Whether connections of this listener were served again after it began and before it ended; absent where that
-    /// is no question.
+    /// Whether connections of this listener were served again after it began and before it ended; absent if that does
+    /// not apply.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recovered: Option<bool>,
     /// The clients that were hit most, the most first, at most ten; absent when there is only one.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub top_clients: Vec<ClientShare>,
-    /// Incidents that have to do with this one, by id: a flood and the SYNs dropped for it.
+    /// Related incidents, by id: a flood and the SYNs dropped because of it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub related: Vec<Related>,
-    /// How many of its connections got through in the end; absent where that is no question.
+    /// How many of its connections worked in the end; absent if that does not apply.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub got_through: Option<u64>,
     /// Connections of this listener that were only counted because there were too many. They looked like these, but some
@@ -602,7 +603,7 @@ pub struct Incident {
     pub unexamined: Option<Unexamined>,
 }
 
-/// The queues of a listener over time, as its kernel said.
+/// The queues of a listener over time, as its kernel reported them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueHistory {
     /// The limit of both queues; one connection more fits into the accept queue. Null where it is not known.

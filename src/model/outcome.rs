@@ -1,4 +1,4 @@
-//! Outcomes as they stand in a report: by their names.
+//! Outcomes in the form of a report: by their names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
-//! What captures are called where there is little room.
+//! Short names of captures.
 
 use std::path::Path;
 
-/// Two captures by their file names, where those tell them apart; else as they were given.
+/// Two captures by their file names, if those differ; else as they were given.
 pub fn distinct_names<'p>(a: &'p str, b: &'p str) -> [&'p str; 2] {
     let name = |path: &'p str| Path::new(path).file_name().and_then(|name| name.to_str());
     match (name(a), name(b)) {

@@ -1,6 +1,6 @@
-//! Text that is made once, or was written into the program.
+//! Text that is created once, or is part of the program.
 
 use std::borrow::Cow;
 
-/// Words of a finding: nearly all are the program's own, and stand in very many findings.
+/// Text of a finding: nearly all of it is part of the program, and the same in very many findings.
 pub type Phrase = Cow<'static, str>;

@@ -1,7 +1,7 @@
 //! Parts of findings that repeat: the same cause stands in thousands of them, word for word.
 //!
-//! A renderer may turn such a part into JSON once and write it again from then on. That halves the time of a large report,
-//! since every byte of a string is looked at before it is written.
+//! A renderer may turn such a part into JSON once and write it again from then on. That halves the time of a large
+//! report, since every byte of a string is checked before it is written.
 
 use std::cell::RefCell;
 
@@ -20,7 +20,7 @@ pub type Render<T> = fn(&T) -> serde_json::Result<Box<RawValue>>;
 struct Rendered<T> {
     render: Render<T>,
     parts: Vec<(T, Box<RawValue>)>,
-    /// Which one the next new part replaces, once there are [`REMEMBERED`].
+    /// The one that the next new part replaces, once there are [`REMEMBERED`].
     oldest: usize,
 }
 

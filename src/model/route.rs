@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A capture point, and how its clock differs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinedPoint {
-    /// As the user calls it.
+    /// The name that the user gave it.
     pub name: String,
     /// Paths of its captures.
     pub captures: Vec<String>,
@@ -19,7 +19,7 @@ pub struct JoinedPoint {
     /// How far its clock is ahead of the reference at the first connection that both have, seconds; null where no connection
     /// links them.
     pub offset_s: Option<f64>,
-    /// How much that grows, seconds per million seconds; 0 where it does not show.
+    /// How much that grows, seconds per million seconds; 0 if no growth can be seen.
     pub drift_ppm: Option<f64>,
     /// The offset may be wrong by this much either way, seconds; null where it is not known.
     pub uncertainty_s: Option<f64>,
@@ -57,10 +57,10 @@ pub struct Route {
     /// several, all are named: `web1 or web2`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lost_between: Option<[String; 2]>,
-    /// The point nearest to the server, which all packets came to that the server ignored.
+    /// The point nearest to the server that all packets reached, and the server ignored them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reached: Option<String>,
-    /// Between which two points a device sent its RST, the one nearer to the end in whose name it came first.
+    /// Between which two points a device sent its RST, the one nearer to its apparent sender first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sent_between: Option<[String; 2]>,
 }
@@ -68,9 +68,9 @@ pub struct Route {
 /// Which points saw a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PacketPoints {
-    /// Those that saw it, in the direction in which it went: at the last one it was last seen.
+    /// Those that saw it, in its direction: it was last seen at the last one.
     pub seen_at: Vec<String>,
-    /// The next one on its way, which should have it and has not.
+    /// The next one on its way, which lacks it although it should have it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_at: Option<String>,
 }
@@ -84,7 +84,7 @@ pub struct IncidentPlace {
     /// Between which two points a device sent a RST.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sent_between: Option<[String; 2]>,
-    /// The point nearest to the server, where packets came to it and the server ignored them.
+    /// The point nearest to the server that the packets reached, and the server ignored them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reached: Option<String>,
     /// How many of the findings.

@@ -1,4 +1,4 @@
-//! What a report was made with and what that left out: the program, its options, the filters.
+//! The conditions of a report: the program, its options, the filters and what they left out.
 
 use std::net::IpAddr;
 
@@ -20,12 +20,12 @@ pub struct Program {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pairing {
-    /// If they hold the same connections, seen at two places.
+    /// They are read as two captures if they hold the same connections, seen at two places.
     #[default]
     Auto,
-    /// They are; if not, that is an error.
+    /// They are read as two captures; if they are not, that is an error.
     Force,
-    /// Never: all inputs are one stream.
+    /// They are always read as one stream.
     Never,
 }
 

@@ -1,4 +1,4 @@
-//! Whom a setting belongs to.
+//! The host or listener that a setting belongs to.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +40,7 @@ impl From<SocketAddr> for Subject {
     }
 }
 
-/// A text that parses as an address is one.
+/// A text that parses as an address is an address.
 impl From<String> for Subject {
     fn from(text: String) -> Subject {
         let host = text.parse().map(Subject::Host);

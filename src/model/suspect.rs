@@ -1,4 +1,4 @@
-//! What may have caused a finding beside the likely cause. Later stages decide by the variant; the words are made here.
+//! Alternatives to the likely cause of a finding. Later stages decide by the variant; the text is made here.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::phrase::Phrase;
 
-/// A cause beside the likely one: one that could not be excluded, or one that another capture excludes.
+/// An alternative cause: one that could not be excluded, or one that another capture excludes.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(from = "String", into = "String", inline)]
 pub enum Suspect {
@@ -29,7 +29,7 @@ pub enum Suspect {
     ResetByDevice,
     /// The likely cause of a finding, in its words.
     Cause(Phrase),
-    /// In the words of the detector that names it: no later stage depends on which one it is.
+    /// Another alternative, with the detector's text: no later stage depends on it.
     InWords(Phrase),
 }
 
@@ -40,15 +40,15 @@ pub enum LostPackets {
     Syns,
     /// The final ACK.
     FinalAck,
-    /// What the client sent after the handshake.
+    /// The client's segments after the handshake.
     ClientData,
     /// Something, there or back.
     EitherWay,
 }
 
 impl Suspect {
-    /// The suspect that is left once a capture shows that the packets arrived at the server's host; `None` if it said that
-    /// they did not.
+    /// The alternative that is left once a capture shows that the packets arrived at the server's host; `None` if it
+    /// said that they did not.
     pub fn after_arrival(self) -> Option<Suspect> {
         match self {
             Suspect::Lost(_) => None,

@@ -1,13 +1,13 @@
 //! Removes private data from captures and reports: payload, addresses, MAC addresses, names.
 //!
-//! Captures are made harmless before anything looks at them: [`RedactedSource`] stands between a source and the engine. So a
-//! report on redacted packets cannot tell more than they do, and extracted packets carry the same pseudonyms.
+//! Captures are redacted before anything reads them: [`RedactedSource`] stands between a source and the engine. So a
+//! report on redacted packets cannot reveal more than they do, and extracted packets carry the same pseudonyms.
 //!
 //! * [`pseudonym`]: addresses to addresses, keeping prefixes.
 //! * [`packet`]: one packet's bytes, kept as far as its layers are understood.
 //! * [`source`]: a whole source.
 
-// Whatever a packet says must not be able to end the program.
+// No packet content may be able to end the program.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod packet;

@@ -1,4 +1,4 @@
-//! One packet's bytes without what must not leave: kept as far as its headers are understood, ended there.
+//! One packet's bytes without private data: kept as far as its headers are understood, and ended there.
 //!
 //! Only harmless parts pass: the parts that [`mod@crate::decode::parts`] names, each rewritten by its kind. A link type, a
 //! tunnel or a protocol that the decoder does not know ends the packet before it.
@@ -37,7 +37,7 @@ const ICMP_V6: u64 = 58;
 /// Magic number of the experimental Fast Open option, RFC 7413 appendix A.
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 
-/// A place in a packet. It may lie behind the end, and adding to it cannot fail: bytes that are not there are neither
+/// A place in a packet. It may be beyond the end, and adding to it cannot fail: bytes that do not exist are neither
 /// read nor written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct HeaderOffset(usize);
@@ -72,13 +72,13 @@ impl Rewriter {
         self.pseudonyms.as_mut().map_or(address, |pseudonyms| pseudonyms.of(address))
     }
 
-    /// The fault at which a packet lost all of its bytes, told once.
+    /// The fault at which a packet lost all of its bytes, reported once.
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.fault.take()
     }
 
-    /// Rewrites a packet in place and gives how many of its bytes stay. On the wire it had `original_length` bytes. Of a
-    /// packet at which the program fails nothing stays.
+    /// Rewrites a packet in place and returns how many of its bytes stay. On the wire it had `original_length` bytes.
+    /// If the program fails at a packet, none stay.
     pub fn rewrite(&mut self, link: LinkType, data: &mut [u8], original_length: u32) -> usize {
         if self.payload == Payload::Keep && self.pseudonyms.is_none() {
             return data.len();
@@ -114,7 +114,7 @@ impl PacketBytes<'_, '_> {
                 PartKind::Plain => {}
                 PartKind::Names => self.blank_between(at, stop),
                 PartKind::Checksum => self.between(at, stop).fill(0),
-                // Its length may say that a header before it has not ended.
+                // Its length may show that a header before it has not ended.
                 PartKind::NoIp => self.between(end.max(at + 1), stop).fill(0),
                 PartKind::Ipv4 => {
                     change = self.addresses(at + 12, 4);
@@ -165,15 +165,15 @@ impl PacketBytes<'_, '_> {
         }
     }
 
-    /// Makes up in the checksum at `at` for addresses that were replaced.
+    /// Adjusts the checksum at `at` to addresses that were replaced.
     fn adjust_addresses(&mut self, at: HeaderOffset, change: ChecksumChange) {
         if self.pseudonyms.is_some() {
             self.adjust(at, change);
         }
     }
 
-    /// IP options may hold addresses (routes recorded or prescribed): each becomes "no operation". The header's checksum is at
-    /// `checksum`.
+    /// IP options may hold addresses (recorded or prescribed routes): each becomes "no operation". The header's
+    /// checksum is at `checksum`.
     fn blank_options(&mut self, at: HeaderOffset, end: HeaderOffset, checksum: HeaderOffset) {
         if self.pseudonyms.is_none() {
             return;
@@ -209,7 +209,7 @@ impl PacketBytes<'_, '_> {
         if field == fold(before) {
             self.put_be16(at + 16, fold(own));
         } else if pseudo.length > header {
-            // It would tell a payload of one or two bytes, which is left out here.
+            // It would reveal a payload of one or two bytes, which is left out here.
             self.put_be16(at + 16, 0);
             let left = self.sum(at, end);
             self.put_be16(at + 16, !fold(own.saturating_add(left)));
@@ -261,7 +261,7 @@ impl PacketBytes<'_, '_> {
         change
     }
 
-    /// The checksum of an ICMP message, which covers the addresses quoted, becomes that of the message up to `end`;
+    /// Recomputes the checksum of an ICMP message, which covers the quoted addresses, for the message up to `end`;
     /// `covered` is what else it covers.
     fn sum_message(&mut self, at: HeaderOffset, end: HeaderOffset, covered: u64) {
         self.put_be16(at + 2, 0);
@@ -295,7 +295,7 @@ impl PacketBytes<'_, '_> {
         change
     }
 
-    /// Makes up for `change` in the checksum at `at`, so that a right one stays right and a wrong one wrong: RFC 1624.
+    /// Adjusts the checksum at `at` to `change`, so that a right one stays right and a wrong one wrong: RFC 1624.
     fn adjust(&mut self, at: HeaderOffset, change: ChecksumChange) {
         let Some(field) = self.be16(at) else { return };
         let sum = u64::from(!field).saturating_add(u64::from(!fold(change.old))).saturating_add(change.new);
@@ -332,7 +332,7 @@ impl ChecksumChange {
     }
 }
 
-/// What the checksum of a TCP segment covers besides it.
+/// The part of a TCP segment's checksum besides the segment: the pseudo-header.
 #[derive(Clone, Copy)]
 struct PseudoHeader {
     length: usize,

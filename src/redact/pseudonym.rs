@@ -1,8 +1,8 @@
 //! Addresses to pseudonyms that keep prefixes: two addresses that share their first n bits have pseudonyms that share
-//! their first n bits, and nothing else is left of them.
+//! their first n bits. Nothing else of the addresses is left.
 //!
-//! The scheme is Crypto-PAn (Xu, Fan, Ammar, Moon: "Prefix-preserving IP address anonymization", ICNP 2002), so that
-//! the same key gives the same pseudonyms as the tools that know it.
+//! The scheme is Crypto-PAn (Xu, Fan, Ammar, Moon: "Prefix-preserving IP address anonymization", ICNP 2002). The same
+//! key gives the same pseudonyms as other tools for it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
 
-/// What pseudonyms depend on. Never shown.
+/// The secret that determines the pseudonyms. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PseudonymKey([u8; PseudonymKey::BYTES]);
 
@@ -24,7 +24,7 @@ impl PseudonymKey {
         PseudonymKey(bytes)
     }
 
-    /// A key that nobody has.
+    /// A new random key.
     ///
     /// # Errors
     /// The system has no random numbers to give.
@@ -47,7 +47,7 @@ impl PseudonymKey {
         Some(PseudonymKey(bytes))
     }
 
-    /// What to write into a key file.
+    /// The text of a key file.
     pub fn to_file(&self) -> String {
         let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
         digits + "\n"
@@ -64,7 +64,7 @@ impl fmt::Debug for PseudonymKey {
 pub struct Pseudonyms {
     cipher: Aes128,
     pad: [u8; 16],
-    /// The addresses asked for before: a capture has few addresses and many packets.
+    /// The addresses seen before: a capture has few addresses and many packets.
     known: HashMap<IpAddr, IpAddr>,
 }
 
@@ -105,7 +105,7 @@ impl Pseudonyms {
         Ipv4Addr::from((self.bits(left, 32) >> 96) as u32)
     }
 
-    /// Each of the first `count` bits of `address` is turned over or not, as the encrypted bits before it say.
+    /// Each of the first `count` bits of `address` is inverted or not, depending on the encrypted bits before it.
     fn bits(&self, address: u128, count: u32) -> u128 {
         let pad = u128::from_be_bytes(self.pad);
         let mut turned = 0u128;

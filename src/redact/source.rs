@@ -1,4 +1,4 @@
-//! A source whose packets have been made harmless, and whose inputs have lost their names.
+//! A source whose packets are redacted, and whose inputs have lost their names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -116,7 +116,7 @@ impl Source for RedactedSource {
     }
 }
 
-/// What the `n`th input is called, from 0.
+/// The name of the `n`th input, from 0.
 pub fn name(n: usize) -> String {
     format!("capture-{}", n.saturating_add(1))
 }
@@ -131,7 +131,7 @@ pub fn without(text: &str, names: &[(String, String)]) -> String {
         }
     }
     all.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-    // `-` is standard input and no name.
+    // `-` is standard input and not a name.
     all.iter()
         .filter(|(path, _)| path.len() > 1)
         .fold(text.to_owned(), |text, (path, name)| text.replace(path, name))

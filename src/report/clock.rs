@@ -1,4 +1,4 @@
-//! Times of a report for human eyes: UTC, the date only where it is needed.
+//! Times of a report for people: UTC, with the date only where it is needed.
 
 use crate::time::Timestamp;
 
@@ -42,8 +42,8 @@ impl TimeFormat {
         if first == last { format!("{first} UTC") } else { format!("{first}-{last} UTC") }
     }
 
-    /// The date of `time` where the report spans days, and the clock that leaves it out: for a column of times that has
-    /// its date at the head.
+    /// The date of `time` if the report spans days, and the clock without dates: for a column of times with its date at
+    /// the head.
     pub fn without_date(self, time: Option<Timestamp>) -> (Option<String>, TimeFormat) {
         let day = time.filter(|_| self.dated).map(|time| time.to_string());
         (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), TimeFormat { dated: false })
@@ -64,7 +64,7 @@ impl TimeFormat {
     }
 }
 
-/// `2026-11-22 14:02:11 to 14:05:44 UTC`: with the date, the second one only where it is another.
+/// `2026-11-22 14:02:11 to 14:05:44 UTC`: with the date, and the second date only if it differs.
 pub fn range(first: Timestamp, last: Timestamp) -> String {
     let dated = TimeFormat { dated: true };
     let plain = TimeFormat { dated: false };

@@ -1,7 +1,7 @@
 //! Two reports compared: which incidents are new, gone, worse, better. Did the fix work?
 //!
-//! An incident is the same one when it is of the same kind at the same listener: times and clients differ from one
-//! capture to the next. What counts is the share of all connections that it hit, because captures differ in length.
+//! Incidents of the same kind at the same listener are the same one: times and clients differ from one capture to the
+//! next. They are compared by the share of all connections that they hit, because captures differ in length.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +13,7 @@ use super::markup::Flavor;
 use super::terminal::{FAINT, HEADING, Look, PLAIN, TerminalPage, counted, grouped, severity_style};
 use crate::model::{Certainty, Kind, Report, Severity};
 
-/// A share that grows (or shrinks) by less than this part of itself is the same: captures are samples.
+/// A share that changes by less than this part of itself counts as unchanged: captures are samples.
 const NOISE: f64 = 0.1;
 
 /// The change of an incident. The gravest news first.
@@ -62,7 +62,7 @@ pub struct DiffSide {
     pub certainty: Certainty,
     /// Incidents of this kind there.
     pub incidents: u64,
-    /// Connections hit; findings where they are about no connection.
+    /// Connections hit; or findings, if they are not about connections.
     pub hit: u64,
     /// `hit` as a part of all connections of the report, 0 to 1.
     pub share: f64,
@@ -191,8 +191,7 @@ fn cell(state: Option<DiffSide>) -> String {
 
 /// Writes `diff` as text.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write_text(diff: &Diff, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
     let mut page = TerminalPage::new(out, look);
     page.styled_prose(PLAIN, "", HEADING, &diff.sentence())?;
@@ -220,8 +219,7 @@ pub fn write_text(diff: &Diff, look: Look, out: &mut dyn io::Write) -> io::Resul
 
 /// Writes `diff` as a table for a ticket.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write_markdown(diff: &Diff, flavor: Flavor, out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "{}\n", flavor.plain(&diff.sentence()))?;
     if diff.incidents.is_empty() {
@@ -246,8 +244,7 @@ pub fn write_markdown(diff: &Diff, flavor: Flavor, out: &mut dyn io::Write) -> i
 
 /// Writes `diff` as JSON.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write_json(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
     write_document(diff, out)
 }

@@ -1,4 +1,4 @@
-//! What the names in a report mean, for a reader who knows TCP only roughly: one clause each.
+//! The meaning of names in a report, for a reader who knows TCP only roughly: one clause each.
 //!
 //! Renderings explain a name once, where it first appears; `synscope explain` has the rest.
 
@@ -236,12 +236,12 @@ impl ExplainedTerms {
     }
 }
 
-/// Whether `word` stands in `text` by itself: "SYN" does not in "SYN-ACK".
+/// Whether `word` is a whole word in `text`: "SYN" is none in "SYN-ACK".
 fn appears(word: &str, text: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = &text[at + word.len()..];
-        // `net.ipv4.tcp_orphan_retries` is not the function of that name.
+        // `net.ipv4.tcp_orphan_retries` does not name that function.
         let part = before == Some('.');
         let bounded = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
         let plural = after.strip_prefix('s').unwrap_or(after);

@@ -1,7 +1,7 @@
 //! The report as one page for a browser: no network, no script, light and dark, fit for paper.
 //!
 //! Readers who know TCP only roughly read it from the top. Readers who know the kernel open the folded parts. The page
-//! stays small however much was found: it names its omissions, and the JSON report has them.
+//! stays small however much was found: it names its omissions, and the JSON report has them all.
 //!
 //! Every string of the report goes through `escape` or `rich`. If markup got past them, the content security policy of
 //! the page would still forbid scripts, images and connections.
@@ -33,7 +33,7 @@ use super::words::{
 use crate::model::{Finding, Incident, Report, Severity};
 use crate::time::Span;
 
-/// Incidents with a row in the list, and those of them that are shown at once.
+/// Incidents with a row in the list, and those of them that are visible at first.
 const ROWS: usize = 1_000;
 /// See [`ROWS`].
 const OPEN_ROWS: usize = 15;
@@ -49,7 +49,7 @@ const LISTED: usize = 40;
 const EXAMPLES: usize = 3;
 /// Findings of one incident that are listed, and of all together.
 const FINDINGS: usize = 300;
-/// The same for the whole page.
+/// How many findings the whole page lists.
 const ALL_FINDINGS: usize = 3_000;
 /// Warnings and settings shown.
 const NOTES: usize = 100;
@@ -58,8 +58,7 @@ const CHARTED: usize = 5;
 
 /// Writes `report`.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
@@ -128,14 +127,14 @@ impl HtmlPage<'_> {
              <h1>TCP diagnosis</h1>\n",
             escape(name),
             include_str!("html/style.css").replace('\n', ""),
-            // Parts far from the screen are laid out when they come near.
+            // The browser lays out parts far from the screen only when they come near.
             if report.incidents.len() > LARGE { " large" } else { "" }
         );
         let [read, found, next] = summary::sentences(report);
         let verdict = match report.incidents.first() {
             Some(incident) => class(incident.severity),
             None if report.summary.failed_unexplained > 0 => "warning",
-            // What may be missing from the captures is no good news.
+            // If the captures may lack something, that is no good news.
             None if report.quality.damaged || !report.warnings.is_empty() => "warning",
             None if report.summary.connections == 0 => "info",
             None => "ok",
@@ -353,7 +352,7 @@ impl HtmlPage<'_> {
         out
     }
 
-    /// The other incidents that it has to do with.
+    /// The related incidents.
     fn related(&self, out: &mut String, incident: &Incident) {
         for link in &incident.related {
             let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) else {
@@ -574,7 +573,7 @@ impl HtmlPage<'_> {
     }
 }
 
-/// Who was hit, and how often.
+/// The clients that were hit, and how often.
 fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
     if !incident.top_clients.is_empty() && !ranked(incident) {
         let shown: Vec<String> = incident

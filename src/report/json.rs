@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::terminal::is_hostile;
 use crate::model::{Report, repeated};
 
-/// Bytes of a document that are put together before they are written.
+/// How many bytes of a document are collected before they are written.
 const PIECE: usize = 64 << 10;
 
 /// Writes `report` as indented JSON with a newline at the end.
@@ -17,8 +17,7 @@ const PIECE: usize = 64 << 10;
 /// The same report is the same bytes. Characters that JSON does not escape but a terminal obeys are written as `\u`
 /// escapes: C1 controls, marks that turn the direction of writing. So a document may be shown as it is.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     repeated::rendered_by(in_finding, in_finding, || write_document(report, out))
 }
@@ -35,7 +34,7 @@ fn in_finding<T: Serialize>(value: &T) -> serde_json::Result<Box<RawValue>> {
 
 /// Writes any document the way a report is written.
 pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    // Thousands of pieces of a few bytes each: they are not worth a call through a table of methods.
+    // Thousands of pieces of a few bytes each: a virtual call for each would be too slow.
     let mut out = io::BufWriter::with_capacity(PIECE, out);
     let mut serializer = Serializer::with_formatter(&mut out, Escaping::<Indented>::default());
     document.serialize(&mut serializer).map_err(io::Error::from)?;
@@ -43,7 +42,7 @@ pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write)
     out.flush()
 }
 
-/// JSON in which no character steers a terminal; the layout is another formatter's.
+/// JSON without characters that control a terminal; another formatter makes the layout.
 #[derive(Default)]
 pub(super) struct Escaping<F> {
     layout: F,
@@ -58,7 +57,7 @@ impl Escaping<CompactFormatter> {
 
 /// The layout of serde's `PrettyFormatter`: each value on its own line, two spaces a level.
 ///
-/// That one writes an indentation level by level: a sixth of the time of a large report.
+/// serde's writes an indentation level by level: a sixth of the time of a large report.
 #[derive(Default)]
 pub(super) struct Indented {
     /// How deep the value is that is being written.
@@ -139,7 +138,7 @@ impl Formatter for Indented {
 /// Whether all bytes are below DEL (0x7f). Control characters below the space never come here: JSON escapes them.
 fn is_plain(bytes: &[u8]) -> bool {
     let (eights, rest) = bytes.as_chunks::<8>();
-    // The top bit of a byte is set where it was, or where one more sets it. A carry comes from such a byte only.
+    // The top bit of a byte is set if it was set before, or if adding one sets it. Only such a byte gives a carry.
     let tops = eights.iter().map(|eight| {
         let eight = u64::from_ne_bytes(*eight);
         eight | eight.wrapping_add(0x0101_0101_0101_0101)
@@ -175,8 +174,8 @@ impl<F: Formatter> Formatter for Escaping<F> {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all there is. Looking at characters one by one took a third of a large report's time, at bytes one by one
-        // a tenth.
+        // Nearly all text is like that. Checking characters one by one took a third of a large report's time, checking
+        // bytes one by one a tenth.
         if is_plain(fragment.as_bytes()) {
             return CompactFormatter.write_string_fragment(out, fragment);
         }

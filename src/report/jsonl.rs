@@ -18,10 +18,9 @@ struct JsonLine<'r> {
     finding: &'r Finding,
 }
 
-/// Writes the findings of `report`, in order of time. A report without findings is no line at all.
+/// Writes the findings of `report`, in order of time. A report without findings gives no line.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let incidents: HashMap<&str, &str> = report
         .incidents

@@ -1,13 +1,12 @@
-//! The packets of one example as a ladder: two lanes, time downward, to scale as far as that can be read.
+//! The packets of one example as a ladder: two lanes, time downward, to scale where that is readable.
 //!
-//! Gaps longer than the scale holds are drawn as breaks. Which pixels or characters that becomes is left to the
-//! rendering.
+//! Gaps longer than the scale are drawn as breaks. The rendering decides how many pixels or characters that takes.
 
 use super::clock::TimeFormat;
 use crate::model::{Evidence, PacketMark, Sender};
 use crate::time::Span;
 
-/// Steps of the scale: what the longest gap that is drawn in full may be.
+/// Steps of the scale: possible lengths of the longest gap that is drawn in full.
 const SCALES: [i64; 17] = [
     1_000,
     10_000,
@@ -38,7 +37,7 @@ pub(crate) struct PacketLadder<'r> {
     pub day: Option<String>,
 }
 
-/// What stands in a ladder.
+/// A line of a ladder.
 pub(crate) enum LadderLine<'r> {
     /// A packet.
     Packet {
@@ -56,14 +55,14 @@ pub(crate) enum LadderLine<'r> {
 /// The time between a packet and the one before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Gap {
-    /// Drawn to scale: this part of the longest gap that is, 0 to 1.
+    /// Drawn to scale: as a part, 0 to 1, of the longest gap that is drawn in full.
     Scaled(f64),
     /// Longer than that: drawn as a break, this long.
     Break(Span),
 }
 
 impl<'r> PacketLadder<'r> {
-    /// Lays out `evidence`, of which at most `most` packets: the first ones and the last.
+    /// Lays out `evidence`, at most `most` packets of it: the first ones and the last.
     pub fn new(evidence: &'r [Evidence], clock: TimeFormat, most: usize) -> PacketLadder<'r> {
         let left_out = evidence.len().checked_sub(most).filter(|&n| n > 0);
         let head = if left_out.is_some() { most - 1 } else { evidence.len() };
@@ -149,7 +148,7 @@ pub(crate) fn text(
     out
 }
 
-/// On one line, whatever a capture has put in it.
+/// On one line, whatever text a capture has.
 fn flat(text: &str) -> String {
     text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
 }

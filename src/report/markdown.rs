@@ -1,7 +1,7 @@
 //! The report for a ticket: Markdown of GitHub and GitLab, or Jira's wiki markup. Short unless asked for everything.
 //!
-//! The short form fits the size that trackers take in one comment: summary, incidents, the gravest ones with one ladder
-//! and the next steps. It names everything that it leaves out.
+//! The short form fits the size that trackers allow for one comment: summary, incidents, the gravest ones with one
+//! ladder and the next steps. It names everything that it leaves out.
 
 use std::collections::HashMap;
 use std::io;
@@ -42,7 +42,7 @@ pub struct MarkdownOptions {
     pub length: Length,
 }
 
-/// What the short form shows.
+/// The limits of the short form.
 struct ShortLimits {
     rows: usize,
     incidents: usize,
@@ -65,8 +65,7 @@ const FULL: ShortLimits = ShortLimits {
 
 /// Writes `report`.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(report: &Report, options: MarkdownOptions, out: &mut dyn io::Write) -> io::Result<()> {
     let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
@@ -177,7 +176,7 @@ impl MarkdownPage<'_> {
         format!("{} ({} lists all)", more(rest, noun), f.code("--format html"))
     }
 
-    /// How far the captures can be trusted, where anything is known against them.
+    /// How far the captures can be trusted, if there is any doubt.
     fn quality(&self) -> String {
         let f = self.flavor;
         match quality(&self.report.quality) {
@@ -336,7 +335,7 @@ impl MarkdownPage<'_> {
         out
     }
 
-    /// What one capture alone left open.
+    /// Alternatives that one capture alone left open.
     fn excluded(&self, findings: &[&Finding]) -> String {
         let f = self.flavor;
         let all = excluded(findings);

@@ -1,5 +1,5 @@
-//! The three dialects of Markdown-like markup that trackers read: how each writes a heading, a table, a code span, and
-//! how text from a capture is kept from being any of these.
+//! The three Markdown-like dialects that trackers read: how each writes a heading, a table, a code span, and how text
+//! from a capture is kept from being any of these.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,11 +17,12 @@ pub enum Flavor {
     Jira,
 }
 
-/// Separates a sign from the text behind it and takes no room: keeps `@name` and `#12` from becoming references, `:a:` and
-/// `{+` from becoming pictures and changes. Trackers look for these in the text that is left when the escapes are gone.
+/// A separator of no width between a sign and the text after it. It keeps `@name` and `#12` from becoming references,
+/// and `:a:` and `{+` from becoming pictures and changes. Trackers look for these in the text after its escapes were
+/// removed.
 const JOINER: &str = "&#8288;";
 
-/// What Jira draws as small pictures when they stand behind a parenthesis. Those of colons and semicolons are not here.
+/// Texts that Jira draws as small pictures when they follow a parenthesis. Those of colons and semicolons are not here.
 const JIRA_PICTURES: [&str; 17] = [
     "y)", "n)", "i)", "/)", "x)", "!)", "+)", "-)", "?)", "on)", "off)", "*)", "*r)", "*g)", "*b)", "*y)",
     "flag",
@@ -63,7 +64,7 @@ impl Flavor {
         let lines: Vec<String> = text.lines().map(|line| sanitize(line).into_owned()).collect();
         let text = lines.join("\n");
         if self == Flavor::Jira {
-            // The only thing that ends the block.
+            // Only this ends the block.
             return format!("{{noformat}}\n{}\n{{noformat}}\n\n", text.replace("{noformat", "{ noformat"));
         }
         let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
@@ -86,7 +87,7 @@ impl Flavor {
         }
     }
 
-    /// The head of a table.
+    /// The header row of a table.
     pub(super) fn table_head(self, titles: &[&str]) -> String {
         match self {
             Flavor::Jira => format!("||{}||\n", titles.join("||")),
@@ -111,7 +112,7 @@ impl Flavor {
         }
     }
 
-    /// Text in which what stands between backticks is code, and so are addresses.
+    /// Text in which parts between backticks, and addresses, are code.
     pub(super) fn text(self, text: &str) -> String {
         let text = text.trim();
         if !text.matches('`').count().is_multiple_of(2) {
@@ -128,7 +129,7 @@ impl Flavor {
         out
     }
 
-    /// Appends `text`, with addresses in it as code: `:a:` in one of IPv6 is a picture elsewhere.
+    /// Appends `text`, with addresses in it as code: `:a:` in an IPv6 address would be a picture otherwise.
     fn prose(self, text: &str, out: &mut String) {
         // Text behind a code span does not begin a line.
         let before = |out: &String| if out.is_empty() { None } else { Some('`') };
@@ -151,12 +152,12 @@ impl Flavor {
         out.push_str(&plain);
     }
 
-    /// Text in which nothing is markup.
+    /// Text without markup: every sign of markup is escaped.
     pub(super) fn plain(self, text: &str) -> String {
         self.escaped(text.trim(), None)
     }
 
-    /// The same behind the character `before`, `None` at the start of a line.
+    /// The same after the character `before`, `None` at the start of a line.
     fn escaped(self, text: &str, before: Option<char>) -> String {
         let text = one_line(text);
         let mut out = String::with_capacity(text.len() + 16);
@@ -165,7 +166,7 @@ impl Flavor {
         // `h1.` and `bq.` at the start of a line are a heading and a quotation in Jira.
         let lead = text.split_once(". ").map_or("", |(lead, _)| lead);
         let block = before.is_none() && matches!(lead, "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "bq");
-        // `1.` and `1)` begin a list where nothing stands before the number.
+        // `1.` and `1)` begin a list if nothing stands before the number.
         let mut numbered = false;
         let mut before = before.unwrap_or(' ');
         while let Some((at, c)) = chars.next() {
@@ -205,7 +206,7 @@ impl Flavor {
             let names = match c {
                 '@' | '#' | '!' | '~' | '$' | '%' => next.is_ascii_alphanumeric(),
                 '&' => next.is_ascii_digit(),
-                // GitLab shows what stands between `{+` and `+}` as added.
+                // GitLab shows text between `{+` and `+}` as added.
                 '[' | '{' => self == Flavor::Gitlab && "+-".contains(next),
                 ':' => self != Flavor::Jira && names_picture(rest),
                 _ => false,
@@ -230,7 +231,7 @@ fn longest_run(text: &str, of: char) -> usize {
     text.split(|c| c != of).map(str::len).max().unwrap_or(0)
 }
 
-/// Whether `rest`, behind a colon, would end the name of a picture: `tada:`, `a:`, `100:`; but no time of day.
+/// Whether `rest`, after a colon, would end the name of a picture: `tada:`, `a:`, `100:`. A time of day does not.
 fn names_picture(rest: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
     rest.split_once(':').is_some_and(|(inside, _)| {
@@ -248,7 +249,7 @@ fn or_space(cell: &str) -> &str {
     if cell.is_empty() { " " } else { cell }
 }
 
-/// `|` as `\|` unless it is so already.
+/// `|` as `\|`, unless it is escaped already.
 fn escape_pipes(cell: &str) -> String {
     let mut out = String::with_capacity(cell.len());
     let mut backslashes = 0;

@@ -14,7 +14,7 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 const ORDER_MARK: u32 = 0x1a2b_3c4d;
 const OPT_END: u16 = 0;
-/// Option of a packet or section: what somebody says of it.
+/// Option of a packet or section: a comment.
 pub const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 /// Option of a packet: its number, the same wherever the packet is.
@@ -47,10 +47,9 @@ pub struct CommentedPacket<'p> {
 }
 
 impl<'w> PcapngWriter<'w> {
-    /// Begins a file with a comment on the whole of it.
+    /// Begins a file with a comment on the whole file.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<PcapngWriter<'w>> {
         let mut bytes = Vec::new();
         section_block(&mut bytes, comment);
@@ -60,8 +59,7 @@ impl<'w> PcapngWriter<'w> {
 
     /// Describes an interface and gives its number.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn interface(&mut self, link: u16, name: &str, description: &str) -> io::Result<u32> {
         let mut bytes = Vec::new();
         interface_block(&mut bytes, link, name, description);
@@ -72,8 +70,7 @@ impl<'w> PcapngWriter<'w> {
 
     /// Writes a packet with its comments.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn packet(&mut self, packet: &CommentedPacket<'_>, comments: &[String]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(packet.data.len() + 64);
         packet_block(&mut bytes, packet, None, comments);
@@ -87,7 +84,7 @@ pub fn section_block(out: &mut Vec<u8>, comment: &str) {
         body.extend(ORDER_MARK.to_le_bytes());
         body.extend(1u16.to_le_bytes());
         body.extend(0u16.to_le_bytes());
-        // The section's length is not told.
+        // The section's length is not given.
         body.extend(u64::MAX.to_le_bytes());
         option(body, OPT_COMMENT, text(comment).as_bytes());
         option(body, SHB_USERAPPL, concat!("synscope ", env!("CARGO_PKG_VERSION")).as_bytes());
@@ -140,7 +137,8 @@ pub fn packet_block(
     });
 }
 
-/// Appends a block with its two lengths around `body`. Whole blocks in `out` before it keep its padding in step.
+/// Appends a block with its two lengths around `body`. The blocks before it in `out` are whole, so its padding is
+/// right.
 fn block(out: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     debug_assert!(start.is_multiple_of(4), "blocks are padded to four bytes");

@@ -1,4 +1,4 @@
-//! Capture points, paths and places in words: lines that all renderings for people share.
+//! Capture points, paths and places as text that all renderings for people share.
 
 use crate::model::{Incident, JoinedPoint, PathTaken, Report};
 use crate::report::terminal::{counted, grouped};
@@ -30,7 +30,7 @@ pub(super) fn places(incident: &Incident) -> Vec<String> {
     incident.places.iter().map(said).collect()
 }
 
-/// How many points there are, and whose clock counts.
+/// How many points there are, and whose clock is used.
 pub(super) fn about_points(report: &Report) -> String {
     let reference = report.points.iter().find(|point| point.reference);
     let clock =
@@ -38,7 +38,7 @@ pub(super) fn about_points(report: &Report) -> String {
     format!("{}, joined.{clock}", counted(report.points.len() as u64, "capture point"))
 }
 
-/// What the cells of [`point_row`] are.
+/// The headings for the cells of [`point_row`].
 pub(super) const POINT_COLUMNS: [&str; 4] = ["Point", "Captures", "Connections", "Clock"];
 
 /// The cells of a point's row.
@@ -74,7 +74,7 @@ fn clock(point: &JoinedPoint) -> String {
     }
 }
 
-/// What the cells of [`path_row`] are.
+/// The headings for the cells of [`path_row`].
 pub(super) const PATH_COLUMNS: [&str; 3] = ["Path", "Connections", "Listeners"];
 
 /// The cells of a path's row.

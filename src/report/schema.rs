@@ -17,7 +17,7 @@ pub fn schema() -> Schema {
     if let Some(name) = schema.pointer_mut("/properties/schema").and_then(|name| name.as_object_mut()) {
         name.insert("const".to_owned(), json!(SCHEMA));
     }
-    // schemars does not carry over that the keys of this map are kinds.
+    // schemars does not know that the keys of this map are kinds.
     if let Some(counts) =
         schema.pointer_mut("/$defs/Summary/properties/findings").and_then(|map| map.as_object_mut())
     {
@@ -38,8 +38,7 @@ pub fn schema_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
 
 /// Writes a schema as indented JSON with a newline at the end.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(schema: &Schema, out: &mut dyn io::Write) -> io::Result<()> {
     write_document(schema, out)
 }

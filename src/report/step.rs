@@ -1,6 +1,6 @@
-//! Next steps: which part of the sentence is a command to be copied.
+//! Next steps: the part that is a command to be copied.
 
-/// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
+/// A next step, split for the layout. In the model it is one text, which a shell would accept if it is a command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextStep<'a> {
     /// `command   # remark`, or a command alone between backticks.
@@ -31,7 +31,7 @@ impl NextStep<'_> {
         let ending = step.trim_end_matches('.').strip_suffix('`').and_then(|step| step.rsplit_once('`'));
         match ending.map(|(text, command)| (text.trim_end(), command)) {
             Some(("", command)) => NextStep::Command { command, remark: "" },
-            // A single word between backticks is a name and no command.
+            // A single word between backticks is a name, not a command.
             Some((text, command)) if text.ends_with(':') && !text.contains('`') && command.contains(' ') => {
                 NextStep::Ending { text, command }
             }

@@ -5,7 +5,7 @@ use super::terminal::{counted, grouped};
 use super::words::{ended, extent, filters, no_connection, place, time_range, timed};
 use crate::model::{Capture, Incident, Report, Severity};
 
-/// The sentences. `code` in them stands between backticks.
+/// The sentences. Code in them stands between backticks.
 pub(super) fn sentences(report: &Report) -> [String; 3] {
     [read(report), found(report), next(report)]
 }
@@ -31,7 +31,7 @@ fn read(report: &Report) -> String {
     ended(&text)
 }
 
-/// A file as code, unless its name would end that.
+/// A file name as code, unless a backtick in it would end that.
 fn name(capture: &Capture) -> String {
     match capture.path.as_str() {
         "-" => "Standard input".to_owned(),

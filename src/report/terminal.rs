@@ -1,8 +1,8 @@
-//! Text for a terminal, a pipe or a ticket: wrapped, coloured where wanted, and without one control character that
-//! came from a capture.
+//! Text for a terminal, a pipe or a ticket: wrapped, coloured where wanted, and without any control character from a
+//! capture.
 //!
-//! Interface names, comments and paths are written by strangers. Every string goes through [`sanitize`] on its way
-//! out; the only escape sequences in the output are the colours that [`TerminalPage`] puts there itself.
+//! Interface names, comments and paths may come from strangers. Every string goes through [`sanitize`] on its way out;
+//! the only escape sequences in the output are the colours that [`TerminalPage`] adds itself.
 
 use std::borrow::Cow;
 use std::io;
@@ -15,7 +15,7 @@ use crate::model::Severity;
 pub const WIDEST: usize = 120;
 /// Narrowest line: below this, wrapping does more harm than good.
 pub const NARROWEST: usize = 40;
-/// Columns that a paragraph beside a lead needs.
+/// How many columns a paragraph beside a lead needs.
 const ROOM: usize = 26;
 /// How far a paragraph is indented that stands below its lead.
 const NARROW_HANG: usize = 6;
@@ -64,7 +64,7 @@ impl Default for Look {
     }
 }
 
-/// `text` with every character that could steer a terminal or hide others written out: `\x1b`, `\u{202e}`.
+/// `text` with every character escaped that could control a terminal or hide others: `\x1b`, `\u{202e}`.
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
@@ -80,7 +80,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Control characters (C0, DEL, C1), line and paragraph separators, and characters that are invisible or turn the
+/// Control characters (C0, DEL, C1), line and paragraph separators, and characters that are invisible or change the
 /// direction of writing.
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
@@ -113,8 +113,8 @@ pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{ending}", grouped(n))
 }
 
-/// Breaks `text` into lines of at most `width` columns at white space; what stands between backticks, and words
-/// longer than a line, stay in one piece. Empty text is one empty line.
+/// Breaks `text` into lines of at most `width` columns at white space. Text between backticks, and words longer than a
+/// line, stay in one piece. Empty text is one empty line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -157,7 +157,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// A place to write to: sanitizes, wraps, colours.
+/// An output that sanitizes, wraps and colours text.
 pub struct TerminalPage<'w> {
     out: &'w mut dyn io::Write,
     look: Look,
@@ -176,8 +176,7 @@ impl<'w> TerminalPage<'w> {
 
     /// One line of styled parts, never wrapped.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn line(&mut self, parts: &[(Style, &str)]) -> io::Result<()> {
         // White space at the end of a line is only noise in a ticket.
         let kept = parts.iter().rposition(|(_, text)| !text.trim_end().is_empty()).map_or(0, |last| last + 1);
@@ -189,8 +188,7 @@ impl<'w> TerminalPage<'w> {
 
     /// An empty line.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn blank(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
@@ -198,16 +196,14 @@ impl<'w> TerminalPage<'w> {
     /// A wrapped paragraph. `lead` starts the first line, the others are indented by its width; by less where that would
     /// leave too little of the line.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn prose(&mut self, lead: &str, text: &str) -> io::Result<()> {
         self.styled_prose(PLAIN, lead, PLAIN, text)
     }
 
     /// As [`prose`](TerminalPage::prose), with styles for the lead and the text.
     ///
-    /// # Errors
-    /// What the writer says.
+    /// # Errors The writer's error.
     pub fn styled_prose(
         &mut self,
         lead_style: Style,
@@ -220,7 +216,7 @@ impl<'w> TerminalPage<'w> {
         let mut hang = columns(lead);
         let room = self.look.width.saturating_sub(hang);
         if room < ROOM && hang > NARROW_HANG && columns(&text) > room {
-            // The lead's line for itself, the text below it.
+            // The lead on a line of its own, the text below it.
             hang = NARROW_HANG;
             self.line(&[(lead_style, lead)])?;
             write!(self.out, "{:hang$}", "")?;

@@ -21,7 +21,7 @@ use crate::time::Span;
 
 pub mod brief;
 
-/// Incidents with a line on top; more than this nobody reads on a screen.
+/// How many incidents have a line on top; nobody reads more on a screen.
 const LINES: usize = 200;
 /// Incidents with a paragraph of their own.
 const PARAGRAPHS: usize = 40;
@@ -42,8 +42,7 @@ const SETTINGS: usize = 20;
 
 /// Writes `report` as text.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(report: &Report, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
     Text::new(report, TerminalPage::new(out, look)).write()
 }
@@ -343,7 +342,7 @@ impl<'r, 'w> Text<'r, 'w> {
         }
     }
 
-    /// Which clients suffered most, where there are more than the examples show.
+    /// The clients that were hit most, if there are more than the examples show.
     fn clients(&mut self, incident: &Incident) -> io::Result<()> {
         match most_affected(incident, CLIENTS).filter(|_| incident.findings.len() > EXAMPLES) {
             Some(clients) => self.page.prose(INDENT, &format!("most affected: {clients}")),
@@ -351,7 +350,7 @@ impl<'r, 'w> Text<'r, 'w> {
         }
     }
 
-    /// Why it is as sure as it is.
+    /// Why its certainty is what it is.
     fn certainty(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
         let reason =
             findings.iter().find(|f| f.certainty == incident.certainty).map(|f| f.certainty_reason.as_str());
@@ -363,7 +362,7 @@ impl<'r, 'w> Text<'r, 'w> {
         }
     }
 
-    /// The other incidents that it has to do with.
+    /// The related incidents.
     fn related(&mut self, incident: &Incident) -> io::Result<()> {
         for link in &incident.related {
             let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) else {
@@ -421,7 +420,8 @@ impl<'r, 'w> Text<'r, 'w> {
         self.evidence(&finding.evidence)
     }
 
-    /// Which capture the packets are in, where there are several: once if it is one, per packet otherwise.
+    /// The capture that the packets are in, if there are several captures: named once if it is the same, per packet
+    /// otherwise.
     fn capture_of(&mut self, evidence: &[Evidence]) -> io::Result<CaptureNaming> {
         if self.report.captures.len() < 2 {
             return Ok(CaptureNaming::Once);
@@ -467,7 +467,7 @@ impl<'r, 'w> Text<'r, 'w> {
         Ok(())
     }
 
-    /// What one capture alone left open.
+    /// Alternatives that one capture alone left open.
     fn excluded(&mut self, findings: &[&Finding]) -> io::Result<()> {
         let excluded = excluded(findings);
         if excluded.is_empty() {
@@ -534,7 +534,7 @@ impl<'r, 'w> Text<'r, 'w> {
         Ok(())
     }
 
-    /// Findings that no incident claims: there should be none, and they must not vanish.
+    /// Findings without an incident: there should be none, and they must not be lost.
     fn orphans(&mut self) -> io::Result<()> {
         let claimed: HashSet<&str> = self
             .report
@@ -641,7 +641,7 @@ struct IncidentRow {
     extent: String,
 }
 
-/// Settings with how many more hosts have the same value: a crowd of clients is one line.
+/// Settings, with how many more hosts have the same value: many clients with one value are one line.
 fn alike(inferred: &[Inferred]) -> Vec<(&Inferred, usize)> {
     let mut alike: Vec<(&Inferred, usize)> = Vec::new();
     let mut places: HashMap<_, usize> = HashMap::new();
@@ -657,7 +657,7 @@ fn alike(inferred: &[Inferred]) -> Vec<(&Inferred, usize)> {
     alike
 }
 
-/// `net.ipv4.tcp_fin_timeout (s) at most 61`, where the value is not one but a bound.
+/// `net.ipv4.tcp_fin_timeout (s) at most 61`, if the value is a limit.
 fn setting_is(setting: &str, value: &serde_json::Value) -> String {
     let (is_exact, said) = setting_value(value);
     format!("{setting}{} {said}", if is_exact { " =" } else { "" })

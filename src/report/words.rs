@@ -46,7 +46,7 @@ pub(crate) fn contents(capture: &Capture) -> String {
     text
 }
 
-/// What the filters are and how much they left out: ``filtered by `--port 1`: 62 of 62 TCP segments left out``.
+/// The filters, and how much they left out: ``filtered by `--port 1`: 62 of 62 TCP segments left out``.
 pub(crate) fn filters(report: &Report) -> Option<String> {
     let filtered = report.filtered.as_ref()?;
     Some(format!("filtered by `{}`: {}", filtered.typed(), left_out(report, filtered)))
@@ -77,7 +77,7 @@ pub(crate) fn no_connection(report: &Report) -> String {
     }
 }
 
-/// Inputs that are named one by one; more of them are one line.
+/// How many inputs are named one by one; more of them share one line.
 pub(crate) const NAMED_INPUTS: usize = 20;
 
 /// Many inputs in one line: `a.pcap to z.pcap: 1,500 captures (pcap, pcapng.gz)`.
@@ -96,7 +96,7 @@ pub(crate) fn many_inputs(captures: &[Capture]) -> String {
     )
 }
 
-/// The inputs whose clock is that of the findings: all, the server's side of a pair, or those of one of several points.
+/// The inputs whose clock the findings use: all, the server's side of a pair, or those of one of several points.
 pub(super) fn timed(report: &Report) -> Vec<&Capture> {
     let by_another = |c: &Capture| {
         report.pairs.iter().any(|pair| pair.client_side.contains(&c.path))
@@ -105,7 +105,7 @@ pub(super) fn timed(report: &Report) -> Vec<&Capture> {
     report.captures.iter().filter(|capture| !by_another(capture)).collect()
 }
 
-/// What two captures of the same traffic have in common, and how their clocks differ: two sentences.
+/// The connections that two captures of the same traffic share, and the difference of their clocks: two sentences.
 pub(super) fn paired(pair: &Pair) -> [String; 2] {
     let first = |paths: &'_ [String]| paths.first().cloned().unwrap_or_default();
     let firsts = [first(&pair.client_side), first(&pair.server_side)];
@@ -146,8 +146,8 @@ pub(super) fn paired(pair: &Pair) -> [String; 2] {
     [common, format!("{differs}; the times of findings are those of {server}.")]
 }
 
-/// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With the
-/// captures of the report as `own` its own one is named first.
+/// Other captures that hold a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With the captures of the
+/// report as `own`, the packet's own capture is named first.
 pub(super) fn seen_elsewhere(evidence: &Evidence, own: Option<&[Capture]>) -> String {
     if let Some(points) = &evidence.points {
         return format!("  [{}]", seen_at(points));
@@ -178,7 +178,8 @@ fn seen_at(points: &PacketPoints) -> String {
     }
 }
 
-/// The capture that all packets of `finding` are in, and no other has them; `None` where `captures` are one anyway.
+/// The capture that all packets of `finding` are in, and no other; `None` if the name adds nothing, as with one
+/// capture.
 pub(super) fn sole_capture<'p>(finding: &'p Finding, captures: &[Capture]) -> Option<&'p str> {
     if finding.evidence.iter().any(|e| e.points.is_some()) {
         return None;
@@ -188,7 +189,7 @@ pub(super) fn sole_capture<'p>(finding: &'p Finding, captures: &[Capture]) -> Op
     finding.evidence.iter().all(here).then(|| short_path(&first.capture, captures))
 }
 
-/// The other names of a finding's ends: `10.0.0.1:4000 -> 10.0.0.5:80 in client.pcap`.
+/// The other addresses of a finding's ends: `10.0.0.1:4000 -> 10.0.0.5:80 in client.pcap`.
 pub(super) fn other_names(finding: &Finding) -> Option<String> {
     let names = finding.also_known_as.as_ref()?;
     Some(format!("{} -> {} in {}", names.client, names.server, shown_path(&names.capture)))
@@ -227,28 +228,28 @@ pub(crate) fn endpoints(finding: &Finding) -> String {
     }
 }
 
-/// Why a finding is as sure as it is, where it says so.
+/// Why a finding's certainty is what it is, if it gives a reason.
 pub(crate) fn certainty_reason(finding: &Finding) -> Option<&str> {
     Some(finding.certainty_reason.as_str()).filter(|reason| !reason.is_empty())
 }
 
-/// The causes that could not be excluded in `findings`, each once.
+/// The alternatives that could not be excluded in `findings`, each once.
 pub(crate) fn alternatives<'r>(findings: &[&'r Finding]) -> Vec<&'r Alternative> {
     let mut seen = std::collections::HashSet::new();
     let all = findings.iter().flat_map(|finding| &finding.alternatives);
     all.filter(|alternative| seen.insert(alternative.suspect.text())).collect()
 }
 
-/// Names that `findings` bring, each once.
+/// The names in `findings`, each once.
 pub(crate) fn union<'r>(findings: &[&'r Finding], pick: fn(&Finding) -> &[Phrase]) -> Vec<&'r str> {
     let mut seen = std::collections::HashSet::new();
     let names = findings.iter().flat_map(|finding| pick(finding)).map(AsRef::as_ref);
     names.filter(|name| seen.insert(*name)).collect()
 }
 
-/// The findings to look at first: those as sure as their incident, `certainty`, then the gravest, and those that show most packets;
-/// then in order of time. The third
-/// is one that went otherwise, if any did: of many connections that were never answered, one that was.
+/// The findings to look at first: those as certain as their incident, `certainty`, then the gravest, and those with
+/// most packets; then in order of time. The third is one with another outcome, if there is any: of many connections
+/// that were never answered, one that was.
 pub(crate) fn clearest<'r>(findings: &[&'r Finding], certainty: Certainty) -> Vec<&'r Finding> {
     let mut best = findings.to_vec();
     best.sort_by_key(|finding| {
@@ -270,7 +271,7 @@ const EXAMPLES: usize = 3;
 /// More packets than this do not make an example clearer.
 const ENOUGH_PACKETS: usize = 10;
 
-/// `5 connections of 2 clients`, or how many findings where they are about no connection.
+/// `5 connections of 2 clients`, or how many findings if they are not about connections.
 pub(crate) fn extent(incident: &Incident) -> String {
     let at_least = at_least(incident);
     match (incident.connections, incident.clients) {
@@ -280,12 +281,12 @@ pub(crate) fn extent(incident: &Incident) -> String {
     }
 }
 
-/// Before a number of examined connections, where more were only counted.
+/// The prefix of a number of examined connections, if more were only counted.
 pub(super) fn at_least(incident: &Incident) -> &'static str {
     if incident.unexamined.is_some() { "at least " } else { "" }
 }
 
-/// ` at 10.0.0.5:8080`, or nothing where an incident is about no listener.
+/// ` at 10.0.0.5:8080`, or nothing for an incident without a listener.
 pub(crate) fn place(incident: &Incident) -> String {
     incident.listener.as_ref().map(|listener| format!(" at {listener}")).unwrap_or_default()
 }
@@ -296,8 +297,8 @@ pub(super) fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// `4 of the 10 connections attempted during the incident (40 %); none of the 4 recovered before the capture ended`, where
-/// that is known; `all 10 connections ...` where it was each of them.
+/// `4 of the 10 connections attempted during the incident (40 %); none of the 4 recovered before the capture ended`, if
+/// that is known; `all 10 connections ...` if all were hit.
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(unexamined) = &incident.unexamined {
@@ -345,7 +346,7 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
-/// A share, rounded: `42 %`; `below 1 %` and `above 99 %` where rounding would say nothing or all.
+/// A share, rounded: `42 %`; `below 1 %` and `above 99 %` instead of 0 and 100.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     let whole = u128::from(whole.max(1));
     match (u128::from(part) * 200 + whole) / (2 * whole) {
@@ -355,7 +356,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// The value of a setting, and whether it is one and not a bound: `2`, or `at least 2`.
+/// The value of a setting, exact or as a limit: `2`, or `at least 2`.
 pub(super) fn setting_value(value: &serde_json::Value) -> (bool, String) {
     match (value.as_str(), &value["least"], &value["most"]) {
         (Some(text), ..) => (true, text.to_owned()),
@@ -367,7 +368,7 @@ pub(super) fn setting_value(value: &serde_json::Value) -> (bool, String) {
     }
 }
 
-/// What the table of settings is: with what snapshots of the host state, or of the packets alone.
+/// The title of the table of settings: with statements of the host's snapshots, or from the packets alone.
 pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
     match inferred.iter().any(|setting| setting.from.starts_with("snapshot of ")) {
         true => "Kernel settings stated by the host or inferred from the packets",
@@ -375,13 +376,13 @@ pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
     }
 }
 
-/// Whether some client was hit more than once: else there is no order among them.
+/// Whether some client was hit more than once: otherwise there is no order among them.
 pub(super) fn ranked(incident: &Incident) -> bool {
     incident.top_clients.first().is_some_and(|share| share.findings > 1)
 }
 
-/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several and they
-/// were not hit once each.
+/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, if there are several and some
+/// were hit more than once.
 pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String> {
     if !ranked(incident) {
         return None;
@@ -394,7 +395,7 @@ pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String>
     (!shown.is_empty()).then(|| format!("{}{rest}", shown.join(", ")))
 }
 
-/// How many connections failed, which of those no finding explains, and some examples: one sentence each. Nothing where no
+/// How many connections failed, which of those no finding explains, and some examples: one sentence each. Nothing if no
 /// connection failed.
 pub(super) fn failures(summary: &Summary) -> Vec<String> {
     if summary.failed == 0 {
@@ -449,8 +450,8 @@ fn example(failed: &Unexplained) -> String {
     format!("{} to {} ({outcome}, packet {})", failed.client, failed.server, failed.packet)
 }
 
-/// How far the captures can be trusted, a clause for each reason; empty where nothing is known against them. What a
-/// warning of the report says anyway (packets captured twice, cut or malformed) is not said again.
+/// How far the captures can be trusted, a clause for each reason; empty if there is no doubt. The warnings of the
+/// report already cover packets that were captured twice, cut or malformed.
 pub(super) fn quality(quality: &Quality) -> Vec<String> {
     let times = |n: u64| match n {
         1 => "once".to_owned(),
@@ -478,7 +479,7 @@ pub(super) const fn trust(quality: &Quality) -> &'static str {
     }
 }
 
-/// The file's name where it is enough to tell `path` from the other captures, else all of it.
+/// The file's name if it distinguishes `path` from the other captures, else all of it.
 pub(super) fn short_path<'p>(path: &'p str, captures: &[Capture]) -> &'p str {
     fn name(path: &str) -> &str {
         path.rsplit('/').next().unwrap_or(path)

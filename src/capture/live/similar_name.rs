@@ -1,4 +1,4 @@
-//! Which interface was meant by a name that does not exist.
+//! The interface that the user probably meant by a name that does not exist.
 
 /// The name closest to the typed one, if it is close enough.
 pub(super) fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
@@ -6,7 +6,7 @@ pub(super) fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
     (near.0.saturating_mul(2) <= typed.chars().count().max(2)).then_some(near.1.as_str())
 }
 
-/// Letters to be changed, added, left out or exchanged with their neighbour to make one of the other.
+/// How many letters must be changed, added, removed or exchanged with their neighbour to turn one name into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     // How far the letters of `a` so far are from each beginning of `b`; and the same before the last letter.

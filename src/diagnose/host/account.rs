@@ -1,4 +1,4 @@
-//! Counters that decide about findings, and what the findings together say that they must have moved.
+//! Counters that decide about findings, and how much they must have risen if the findings are right.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Counter {
     pub name: &'static str,
     /// As people name it.
     pub short: &'static str,
-    /// The metric of a finding that says by how much it rose.
+    /// The metric of a finding that holds its rise.
     pub metric: &'static str,
 }
 
@@ -59,18 +59,18 @@ counters! {
     TIMEOUTS = "TcpExt" "TCPTimeouts": "Timers that ran out, those of SYN-ACKs among them from 3.10 on."
 }
 
-/// The metric that says how much the listener itself dropped.
+/// The metric that holds the listener's own drops.
 pub const OWN_DROPS: &str = "host_listener_drops";
 
-/// The host's counters against the findings about it.
+/// The host's counters, compared with the findings about it.
 pub struct Account<'a> {
     /// What the host knows.
     pub facts: &'a HostFacts,
     /// Findings of each kind.
     found: BTreeMap<Kind, u64>,
-    /// Segments dropped at each listener, at the least, if all findings are right.
+    /// The least number of segments dropped at each listener, if all findings are right.
     dropped: BTreeMap<Host, u64>,
-    /// Final ACKs refused by full accept queues, at the least, if all findings are right.
+    /// The least number of final ACKs refused by full accept queues, if all findings are right.
     acks: u64,
     /// SYNs refused by them.
     syns: u64,
@@ -83,7 +83,7 @@ impl<'a> Account<'a> {
             Account { facts, found: BTreeMap::new(), dropped: BTreeMap::new(), acks: 0, syns: 0 };
         for (d, vantage) in drafts {
             *account.found.entry(d.kind).or_default() += 1;
-            // Seen elsewhere than at the server, a segment may have been lost before it could be counted.
+            // In a capture that was not taken at the server, a segment may have been lost before it could be counted.
             let all = |count: u64| if *vantage == Vantage::Server { count } else { 0 };
             let (acks, syns) = match d.kind {
                 Kind::AcceptQueueOverflow => (1 + all(repeated_syn_acks(d)), 0),
@@ -100,14 +100,14 @@ impl<'a> Account<'a> {
         account
     }
 
-    /// By how much `counter` rose; noted among the finding's metrics. `None` is unknown.
+    /// The rise of `counter`; it is added to the finding's metrics. `None` is unknown.
     pub fn rise(&self, d: &mut Draft, counter: Counter) -> Option<u64> {
         let rise = self.facts.rise(counter.name)?;
         d.note_host_counter(counter.metric, rise);
         Some(rise)
     }
 
-    /// How much the finding's listener itself dropped; noted among the metrics. `None` is unknown.
+    /// The drops of the finding's own listener; they are added to the metrics. `None` is unknown.
     pub fn own_drops(&self, d: &mut Draft) -> Option<u64> {
         let drops = self.facts.listener_drops(d.server?.socket())?;
         d.note_host_counter(OWN_DROPS, drops);
@@ -119,8 +119,8 @@ impl<'a> Account<'a> {
         self.found.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Whether the counters can hold what the findings claim: the listener's own drops where they are known, all
-    /// overflows of the host otherwise.
+    /// Whether the counters are large enough for the findings: the listener's own drops if they are known, otherwise
+    /// all overflows of the host.
     pub fn suffices(&self, d: &Draft, own: Option<u64>, overflows: u64) -> bool {
         match own {
             Some(own) => own >= d.server.and_then(|s| self.dropped.get(&s).copied()).unwrap_or(1),
@@ -128,8 +128,8 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// Segments refused by full accept queues, at the least, if the findings of this kind are right. A SYN that is
-    /// thought to have met one may have met a full SYN queue; a final ACK may not.
+    /// The least number of segments refused by full accept queues, if the findings of this kind are right. A SYN may
+    /// instead have met a full SYN queue, so only final ACKs count for certain.
     pub fn claimed(&self, kind: Kind) -> u64 {
         match kind {
             Kind::AcceptQueueOverflow | Kind::AcceptQueueReset => self.acks,
@@ -146,7 +146,7 @@ fn repeated_syn_acks(d: &Draft) -> u64 {
     }
 }
 
-/// What the listener's own drops add to a sentence.
+/// The clause about the listener's own drops.
 pub fn own_drops_clause(own: Option<u64>) -> String {
     own.map(|own| format!(", the drops of this listener's own socket by {own}")).unwrap_or_default()
 }

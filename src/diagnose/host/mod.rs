@@ -1,17 +1,17 @@
-//! Findings held against what the server's host knows: by how much its counters rose around the capture, how it is set,
-//! which sockets listen.
+//! Findings compared with the facts of the server's host: the rise of its counters around the capture, its settings,
+//! its listening sockets.
 //!
-//! Only findings about an address of that host (as server, or as sender of the RST) are touched. Their packets must lie
+//! Only findings about an address of that host (as server, or as sender of the RST) are changed. Their packets must lie
 //! between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
 //!
-//! * [`account`]: counters, and what the findings together say that they must have moved.
+//! * [`account`]: counters, and how much they must have risen if the findings are right.
 //! * `queue`: full accept queues, and findings that look like one.
 //! * `syn`: SYNs without an answer.
 //! * `reset`: RSTs, and who sent them.
 //! * `other_namespace`: ports on which nobody listens in this namespace.
 //! * `feature`: syncookies, Fast Open, TIME_WAIT.
-//! * [`queue_history`]: the accept queue of a listener over time, where the host recorded it.
-//! * `snapshot_facts`: what the snapshots state, as facts of the report.
+//! * [`queue_history`]: the accept queue of a listener over time, if the host recorded it.
+//! * `snapshot_facts`: statements of the snapshots, as facts of the report.
 
 pub mod account;
 mod feature;
@@ -107,12 +107,12 @@ fn judge(d: &mut Draft, vantage: Vantage, account: &Account<'_>) -> HostVerdict 
     HostVerdict::Stays
 }
 
-/// Whether the host of the snapshots did what the finding is about.
+/// Whether the finding is about something that the host of the snapshots did.
 pub fn is_here(d: &Draft, facts: &HostFacts) -> bool {
     actor(d).is_some_and(|host| facts.is_here(host.socket()))
 }
 
-/// Whose kernel did what the finding is about.
+/// The host whose kernel did what the finding is about.
 pub fn actor(d: &Draft) -> Option<Host> {
     let by_client = d.kind == Kind::AbortiveClose && d.details == (Details::Reset { by: Role::Client });
     if by_client { d.client } else { d.server }
@@ -129,7 +129,7 @@ fn is_between(d: &Draft, facts: &HostFacts) -> bool {
     d.evidence().iter().all(|(at, _)| from <= at.time && at.time <= to)
 }
 
-/// Counters whose movement means trouble. The kinds that have one of them among their counters would show it.
+/// Counters whose rise means trouble. The kinds that name such a counter explain its rise.
 pub const TROUBLE: [Counter; 8] = [
     account::LISTEN_OVERFLOWS,
     account::REQ_Q_FULL_DROP,
@@ -150,7 +150,7 @@ fn unexplained<'a>(
     TROUBLE.iter().filter_map(move |counter| {
         let is_shown = found.iter().any(|kind| registry::spec(*kind).counters.contains(&counter.name));
         let rise = account.facts.rise(counter.name).filter(|&rise| rise > 0)?;
-        // With tcp_syncookies=2 that is how it is meant to be.
+        // With tcp_syncookies=2 every SYN is answered by a cookie, so the counter rises without trouble.
         let meant = counter.name == account::SYNCOOKIES_SENT.name
             && account.facts.setting("net.ipv4.tcp_syncookies") == Some("2");
         let why = if counter.name == account::SYNCOOKIES_SENT.name {

@@ -25,7 +25,7 @@ pub fn is_served_elsewhere(d: &Draft, facts: &HostFacts) -> bool {
     OF_A_LISTENER.contains(&d.kind) && d.server.and_then(|server| listens(server.socket())) == Some(false)
 }
 
-/// Says where to look. What the packets show stays, and nothing of this namespace confirms it.
+/// Says where to look. The finding keeps its evidence, and nothing of this namespace confirms it.
 pub fn forwarded(d: &mut Draft) {
     let Some(server) = d.server else { return };
     const NOBODY: &str =

@@ -41,7 +41,7 @@ pub fn overflow(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
         )
     };
     if d.certainty() == Certainty::Confirmed {
-        // A SYN-ACK that echoes an ignored segment: TCP did read it. The two do not fit together.
+        // A SYN-ACK that echoes an ignored segment shows that TCP read it. That contradicts the counters.
         let wire = std::mem::take(&mut d.reason);
         d.probable(format!("{wire}; yet {not_it}"));
         return;
@@ -54,7 +54,7 @@ pub fn overflow(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     filtered(d, vantage, &not_it, if own == Some(0) { 0 } else { others });
 }
 
-/// Whether the client sent data in vain.
+/// Whether the client sent data that was ignored.
 fn repeated_its_data(d: &Draft) -> bool {
     matches!(d.details, Details::IgnoredAck(ignored) if ignored.retransmits > 0)
 }
@@ -74,8 +74,8 @@ fn defers(d: &mut Draft, why: &str) {
     d.probable(why);
 }
 
-/// The client's segments passed the capture point and did not come to TCP; `others` is what listeners dropped for
-/// another reason than a full queue.
+/// The client's segments passed the capture point and did not reach TCP; `others` is the number that listeners dropped
+/// for another reason than a full queue.
 fn filtered(d: &mut Draft, vantage: Vantage, why: &str, others: u64) {
     d.kind = Kind::HandshakeLoss;
     d.measure("lost", "final ACK");

@@ -1,4 +1,4 @@
-//! What the snapshots state, as facts of the report: settings that matter, queues of the listeners concerned.
+//! Statements of the snapshots, as facts of the report: settings that matter, queues of the listeners concerned.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const ALWAYS: &[&str] = &[
     "net.ipv4.tcp_tw_recycle",
 ];
 
-/// What the host of a snapshot states, so that it is not inferred as well.
+/// Settings that the host of a snapshot states, so that they are not inferred as well.
 pub fn of(snapshot: &Snapshot) -> StatedByHost {
     let sockets = snapshot.listeners.iter().flatten();
     StatedByHost {

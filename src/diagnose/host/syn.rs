@@ -1,4 +1,4 @@
-//! SYNs without an answer: which queue was full, or whether the SYN came to TCP at all.
+//! SYNs without an answer: which queue was full, or whether the SYN reached TCP at all.
 
 use super::account::{self, Account, own_drops_clause};
 use super::verdict::counted_connections;
@@ -11,7 +11,7 @@ use crate::model::{Cause, Certainty, Kind, Vantage};
 /// Up to here each cookie that is sent counts as a drop of the listener, too (measured on 3.10; not on 4.9).
 const COOKIES_COUNT_AS_DROPS: (u32, u32) = (4, 4);
 
-/// What the counters of the listeners say.
+/// The losses of listeners by the counters.
 struct ListenerDrops {
     /// Accept queue full.
     overflows: u64,
@@ -54,7 +54,8 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     let ListenerDrops { overflows, full, timestamps, others } = losses;
     let cookies_off = account.facts.setting("net.ipv4.tcp_syncookies") == Some("0");
     let was = d.kind;
-    // A counter that alone moved is the cause; at the host's own interface, and with this very socket, for certain.
+    // If a single counter rose, it shows the cause. At the host's own interface, and with this very socket, that is
+    // certain.
     let is_own = vantage == Vantage::Server && own.is_some();
     let sure = |kind: Kind, has_room: bool| {
         if has_room && (was == kind || is_own) { Certainty::Confirmed } else { Certainty::Probable }
@@ -126,8 +127,8 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     }
 }
 
-/// Where several listeners are in trouble the counters of the host are sums. The drops of this listener's own socket and
-/// its queue tell its share; false where they do not.
+/// If several listeners are in trouble, the counters of the host are sums. The drops of this listener's own socket and
+/// its queue show its share; returns false if they do not.
 fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &ListenerDrops, account: &Account<'_>) -> bool {
     let full = d.server.and_then(|server| account.facts.accept_queue_was_full(server.socket()));
     let (Some(own @ 1..), Some(full)) = (own, full) else { return false };
@@ -158,7 +159,7 @@ fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &ListenerDrops, accoun
     true
 }
 
-/// Gives the finding its kind and cause; what spoke for another kind goes.
+/// Gives the finding its kind and cause; evidence for another kind is removed.
 pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) {
     d.kind = kind;
     d.cause = cause;
@@ -201,7 +202,7 @@ pub fn blame_full_queue(d: &mut Draft) {
     become_kind(d, d.kind, cause);
 }
 
-/// Gives the finding its certainty: confirmed, or probable beside the chance that other connections moved the counters.
+/// Gives the finding its certainty: confirmed, or probable if other connections may have moved the counters.
 fn conclude(d: &mut Draft, certainty: Certainty, why: String) {
     if certainty == Certainty::Confirmed {
         d.confirmed(why);
@@ -261,7 +262,7 @@ fn recycled() -> Cause {
     )
 }
 
-/// No listener lost anything (or not this one): the SYN did not come to TCP, or the answer did not leave the host.
+/// No listener lost anything (or not this one): the SYN did not reach TCP, or the answer did not leave the host.
 fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &ListenerDrops, account: &Account<'_>) {
     d.kind = Kind::SynUnanswered;
     d.alternatives.clear();

@@ -1,8 +1,8 @@
-//! What becomes of a finding that the host's counters speak for or against.
+//! The effect of the host's counters on a finding.
 
 use crate::detect::draft::count;
 
-/// What becomes of a finding.
+/// The effect on a finding.
 pub(super) enum HostVerdict {
     /// It stays, perhaps with another certainty, cause or kind.
     Stays,

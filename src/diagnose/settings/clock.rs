@@ -1,4 +1,4 @@
-//! The timestamp clock of a host: its pace, how its offset is chosen, and whether several hosts share an address.
+//! The timestamp clock of a host: its rate, how its offset is chosen, and whether several hosts share an address.
 //!
 //! A segment's TSval is a clock plus an offset. Linux before 4.10 adds none. Linux 4.10 and later adds one per
 //! pair of addresses. Some later versions (6.1 and 6.12 with their updates, 6.18) add one per connection
@@ -17,21 +17,22 @@ use crate::history::host_clocks::{ClockReading, ClockReadings};
 use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
-/// Paces of the clocks in use, ticks per second: jiffies of 100 to 1000 Hz, milliseconds from Linux 4.13 on, microseconds
-/// on routes that ask for them (`tcp_usec_ts`).
+/// Rates of the clocks in use, ticks per second: jiffies of 100 to 1000 Hz, milliseconds from Linux 4.13 on,
+/// microseconds on routes that ask for them (`tcp_usec_ts`).
 const PACES: [i64; 5] = [100, 250, 300, 1_000, 1_000_000];
-/// How far a measured pace may lie from one of these: clocks drift far less, but the first and last tick are whole ones.
+/// How far a measured rate may lie from one of these: clocks drift far less, but the first and last tick are whole
+/// ones.
 const NEAR: f64 = 0.01;
 /// The same for connections shorter than [`SHORT`].
 const NEAR_SHORT: f64 = 0.02;
 /// See [`NEAR_SHORT`].
 const SHORT: Span = Span::secs(5);
-/// This many in five readings of a host must agree on its pace.
+/// This many of five readings of a host must agree on its rate.
 const OF_FIVE: usize = 4;
-/// ClockReadings of one clock differ by no more than this once the time that passed is taken off: packets are delayed, and
-/// clocks drift.
+/// Readings of one clock differ by no more than this, apart from the time that passed: packets are delayed, and clocks
+/// drift.
 const SAME_CLOCK: Span = Span::millis(50);
-/// Connections to one peer that must all have other offsets before it is the way of the host.
+/// If at least this many connections to one peer all have different offsets, the host chooses one for each.
 const UNLIKE: usize = 5;
 /// Of the hosts with clocks those with most readings are reported.
 const HOSTS: usize = 16;
@@ -58,7 +59,7 @@ pub struct HostClock<'a> {
     pub host: IpAddr,
     /// Every reading.
     pub readings: Vec<&'a ClockReading>,
-    /// Ticks per second, and how many readings say so.
+    /// Ticks per second, and how many readings agree.
     pub pace: Option<(i64, usize)>,
     /// How its offset is chosen.
     pub offset: Option<Offset>,
@@ -93,7 +94,7 @@ pub fn examine<'a>(readings: &'a ClockReadings, context: &CaptureContext) -> Vec
         .collect()
 }
 
-/// The pace on which nearly all connections of [`crate::history::host_clocks::LONG`] agree.
+/// The rate on which nearly all connections of [`crate::history::host_clocks::LONG`] agree.
 fn pace(readings: &[&ClockReading]) -> Option<(i64, usize)> {
     let mut counts = [0; PACES.len()];
     let mut all = 0;
@@ -130,7 +131,7 @@ impl PeerClocks {
     fn of(readings: &[&ClockReading], pace: i64, epoch: Timestamp) -> PeerClocks {
         let tolerance = (SAME_CLOCK.0 as i128 * i128::from(pace) / 1_000_000_000) as u32 + 2;
         let mut by_peer: BTreeMap<Address, Vec<(u32, Timestamp)>> = BTreeMap::new();
-        // The same two ports again have the same offset whatever the rule.
+        // The same two ports have the same offset again, whatever the rule.
         let mut seen = BTreeSet::new();
         for r in readings {
             if seen.insert((r.peer, r.host.port)) {
@@ -167,8 +168,8 @@ impl PeerClocks {
         }
     }
 
-    /// How many clocks run behind the address: each was read more than once, and they were read in turn. (One host that
-    /// was started anew has two clocks, one after the other.)
+    /// How many clocks there are behind the address: each was read more than once, and they were read in turn. (A
+    /// single host that was restarted has two clocks, one after the other.)
     fn hosts(&self) -> Option<usize> {
         let (n, clusters) = self.peers.iter().max_by_key(|(n, _)| *n)?;
         let several = || clusters.iter().filter(|c| c.readings > 1);
@@ -199,7 +200,7 @@ fn clusters(mut all: Vec<(u32, Timestamp)>, tolerance: u32) -> Vec<Cluster> {
         }
         before = Some(at_epoch);
     }
-    // The clock is a circle.
+    // The clock wraps around.
     if let (Some(first), Some(last)) = (clusters.first().copied(), before)
         && clusters.len() > 1
         && first.at_epoch.wrapping_sub(last) <= tolerance

@@ -12,10 +12,10 @@ use crate::history::host_clocks::ClockReading;
 use crate::history::syn_ack_lag::{CLEAR, LONGEST, SPREAD};
 use crate::model::Inferred;
 
-/// Handshakes whose clocks must be read before anything is said: one cookie in 32 lags no further than the noise.
+/// How many handshakes must be read before a conclusion: one cookie in 32 lags no more than the noise.
 const ENOUGH: usize = 10;
-/// The low six bits of a cookie's TSval hold options (`TSBITS`), so it lags the clock by 0 to 63 ticks of a millisecond;
-/// with some for delays that vary.
+/// The low six bits of a cookie's TSval hold options (`TSBITS`), so it lags the clock by 0 to 63 ticks of a
+/// millisecond, with a margin for varying delays.
 const LAG: std::ops::RangeInclusive<i64> = -2..=66;
 
 /// Reads it of one listener.

@@ -8,8 +8,8 @@ use crate::diagnose::settings::inference::inferred;
 use crate::flow::key::Host;
 use crate::model::{Inferred, Kind};
 
-/// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`). `own` are the drafts
-/// of the listener.
+/// The values of `TCP_DEFER_ACCEPT` that lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`). `own` are
+/// the drafts of the listener.
 pub fn infer(listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let mut alike = own.iter().filter(|d| d.kind == Kind::DeferAccept);
     let Details::Deferral { repeated_after } = alike.next()?.details else { return None };

@@ -1,10 +1,10 @@
-//! When a value is believed, and how it is said.
+//! How much evidence a value needs, and its words.
 
 use crate::detect::Draft;
 use crate::model::{Inferred, Kind, Subject};
 use crate::time::Timestamp;
 
-/// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
+/// How many connections must agree on a value: two may do so by chance, or for the same accidental reason.
 pub const AGREE: usize = 3;
 
 /// A setting of a host or a listener, and its source.

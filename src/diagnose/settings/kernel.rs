@@ -1,4 +1,4 @@
-//! Which generations of the Linux kernel agree with the readings: hints, for vendors carry changes back.
+//! The generations of the Linux kernel that agree with the readings. They are hints, since vendors backport changes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ impl Hint {
         self.from.push(why);
     }
 
-    /// The range in words; none where the hints contradict each other.
+    /// The range in words; `None` if the hints contradict each other.
     fn range(&self) -> Option<String> {
         let name = |(major, minor): KernelRelease| format!("Linux {major}.{minor}");
         let range = match (self.least, self.most) {

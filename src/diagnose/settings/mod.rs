@@ -1,9 +1,9 @@
 //! What the packets show of the kernels' settings: each with its source, and only where there is enough evidence.
 //!
-//! * [`clock`]: the pace and the offsets of timestamp clocks, and hosts that share an address.
+//! * [`clock`]: the rate and the offsets of timestamp clocks, and hosts that share an address.
 //! * [`cookies`]: when a listener sends syncookies.
-//! * [`defer_accept`]: how long a listener puts off.
-//! * `inference`: when a value is believed, and how it is said.
+//! * [`defer_accept`]: how long a listener waits for data.
+//! * `inference`: how much evidence a value needs, and its words.
 //! * [`kernel`]: which generations of the kernel agree with all that.
 //! * [`queues`]: the lengths of a listener's two queues.
 //! * [`retries`]: how often SYNs and SYN-ACKs are repeated.
@@ -28,7 +28,7 @@ use crate::history::handshakes::HandshakeSample;
 use crate::history::host_clocks::ClockReadings;
 use crate::model::Inferred;
 
-/// Reads what can be read, in a fixed order.
+/// Infers all settings, in a fixed order.
 pub fn infer(
     context: &CaptureContext,
     retries: &Retries,

@@ -14,7 +14,8 @@ use crate::time::{Span, Timestamp};
 /// Kinds of findings about clients that a full accept queue refused.
 pub const REFUSING: [Kind; 3] = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
 
-/// From how much of those that the server had taken just before, in per cent, the connections that wait are the whole queue.
+/// If the waiting connections are at least this part, in per cent, of those accepted just before, they are the whole
+/// queue.
 const MOST_OF_THEM: u64 = 80;
 
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
@@ -45,8 +46,8 @@ pub fn sees_all_clients(context: &CaptureContext, listener: Host) -> bool {
 pub struct HeldQueue {
     /// How many waited for a second or longer, two or more.
     pub waiting: usize,
-    /// Whether these are most of those that the server had taken just before. Else some waited for a shorter time, or another
-    /// socket took them.
+    /// Whether these are most of those that the server had accepted just before. Otherwise some waited for a shorter
+    /// time, or another socket took them.
     pub is_whole: bool,
 }
 
@@ -57,7 +58,7 @@ pub fn held(context: &CaptureContext, listener: Host) -> Option<HeldQueue> {
     let stuck = activity.stuck.iter().map(|s| s.during.from);
     let reset = activity.reset.iter().map(|at| at.time);
     let ignored = activity.ignored.iter().map(|i| i.during.from);
-    // SYNs may have gone unanswered for other reasons, and before: they count where nothing surer does.
+    // SYNs may have gone unanswered for other reasons, and before: they count only if there is nothing more certain.
     let refused = stuck.chain(reset).min().or(ignored.min())?;
     let waiting = activity.unserved_at(refused.after(Span(-1)));
     let taken =

@@ -13,20 +13,21 @@ use crate::history::incomplete::HalfOpenRequest;
 use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
-/// A SYN repeated after this much at most, four times running, is sent by linear time-outs (Linux 6.5 and later).
+/// A SYN that is repeated after at most this time, four times in a row, comes from linear time-outs (Linux 6.5 and
+/// later).
 const LINEAR: std::ops::RangeInclusive<i64> = 900_000_000..=1_200_000_000;
 /// This many time-outs are linear by default (`tcp_syn_linear_timeouts`); they are not counted as retries.
 const LINEAR_TIMEOUTS: u32 = 4;
-/// A queue that is half full prunes requests down to this many retransmissions (`reqsk_timer_handler`): no fewer say
-/// what the setting is.
+/// A queue that is half full prunes requests down to this many retransmissions (`reqsk_timer_handler`): smaller numbers
+/// say nothing about the setting.
 const PRUNED: u16 = 2;
 
-/// The most SYN-ACK retransmissions of requests that were watched until they must have died of themselves.
+/// The most SYN-ACK retransmissions of requests that were watched until they expired.
 pub fn of_syn_ack(context: &CaptureContext, listener: Host) -> Option<Inferred> {
     let end = context.capture?.1;
     let activity = context.activities.get(&listener)?;
-    // After n SYN-ACKs a request dies 2^n - 1 timer periods (of a second or three) after the first. One that ended sooner
-    // was taken back by its client.
+    // After n SYN-ACKs a request expires 2^n - 1 timer periods (of a second or three) after the first. One that ended
+    // sooner was reset by its client.
     let lived = |h: &&HalfOpenRequest| {
         let died_at = Span::millis(900).0.saturating_mul((1 << h.syn_acks.min(16)) - 1);
         h.during.to < end && (h.during.to - h.during.from).0 >= died_at
@@ -58,7 +59,7 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Reads them off the facts of connections.
+    /// Reads them from the facts of connections.
     pub fn read(kept: &[Box<ConnectionFacts>], context: &CaptureContext) -> Retries {
         let end = context.capture.map_or(Timestamp::MIN, |(_, last)| last);
         let Retries { mut linear, mut given_up } = Retries::default();
@@ -73,7 +74,7 @@ impl Retries {
                 *given_up.entry((client, f.syn.count - 1)).or_default() += 1;
             }
         }
-        // On enough connections to be no accident.
+        // On enough connections to exclude chance.
         linear.retain(|_, n| *n >= AGREE);
         given_up.retain(|_, n| *n >= AGREE);
         Retries { linear, given_up }

@@ -1,4 +1,4 @@
-//! How long an orphan stays in FIN_WAIT2, and after what idle time keepalive probes are sent.
+//! How long an orphan stays in FIN_WAIT2, and after how much idle time keepalive probes are sent.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,24 +14,24 @@ use crate::history::host_clocks::ClockReadings;
 use crate::model::{Inferred, Kind};
 use crate::time::Span;
 
-/// Up to this `tcp_fin_timeout` an orphan lives as long as it says; above it lives twice the excess, seconds
+/// Up to this value of `tcp_fin_timeout` an orphan lives as long as it says; above it, twice the excess, seconds
 /// (`tcp_fin`, `tcp_time_wait`, `TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: f64 = 60.0;
-/// How far apart the idle times of two connections may lie and be of one setting: timers run late by up to 3 %.
+/// How far the idle times of two connections with one setting may differ: timers run late by up to 3 %.
 const SLACK: f64 = 0.03;
 
 /// For how long sockets of one host were seen to be in FIN_WAIT2.
 #[derive(Clone, Copy, Debug, Default)]
 struct FinWait2Durations {
-    /// So long one was still there as an orphan, seconds: the shortest of this many, since each may have been closed
-    /// later than its FIN was sent.
+    /// For this long one was still there as an orphan, seconds: the shortest of this many, since each may have been
+    /// closed later than its FIN was sent.
     alive: Option<(f64, usize)>,
-    /// By then one was gone, seconds.
+    /// After this time one was gone, seconds.
     gone: Option<f64>,
 }
 
-/// A FIN or a probe that drew a RST: by then the orphan was gone. A probe that was answered by a small socket: it was
-/// still there.
+/// A FIN or a probe drew a RST: by then the orphan was gone. A probe was answered by a small socket: it was still
+/// there.
 pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
     // In order of their names, as they are written.
     let mut hosts: BTreeMap<(String, IpAddr), FinWait2Durations> = BTreeMap::new();
@@ -60,7 +60,7 @@ pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
     hosts.into_iter().filter_map(|((_, host), lives)| bounds(host, lives)).collect()
 }
 
-/// The bounds of the setting that these lives leave.
+/// The limits for the setting that these lifetimes allow.
 fn bounds(host: IpAddr, lives: FinWait2Durations) -> Option<Inferred> {
     // Timers run late: it may have been due.
     let alive = lives.alive.filter(|(_, n)| *n >= AGREE).map(|(s, n)| (s / (1.0 + SLACK), n));
@@ -91,8 +91,8 @@ fn bounds(host: IpAddr, lives: FinWait2Durations) -> Option<Inferred> {
     (!said.is_empty()).then(|| inferred(host, "net.ipv4.tcp_fin_timeout (s)", value.into(), said.join("; ")))
 }
 
-/// Probes that were answered come each after the same idle time; so does the first one. Unanswered ones follow at an
-/// interval of their own.
+/// Probes with an answer come each after the same idle time; so does the first one. Probes without an answer follow at
+/// another interval.
 pub fn keepalive(readings: &ClockReadings) -> Vec<Inferred> {
     let (mut idle, mut between): (BTreeMap<_, Vec<Span>>, BTreeMap<_, Vec<Span>>) = Default::default();
     for one in &readings.idle {

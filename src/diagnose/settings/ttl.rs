@@ -18,7 +18,7 @@ pub fn of_server(server: IpAddr, samples: &[HandshakeSample]) -> Option<Inferred
     infer(server, "SYN-ACKs", samples.iter().map(|s| s.server_ttl))
 }
 
-/// Of the clients whose clocks were read, by their SYNs; those that are servers, too, are left out.
+/// Of the clients whose clocks were read, by their SYNs; those that are also servers are left out.
 pub fn of_clients(clocks: &[HostClock<'_>], servers: &[(IpAddr, Vec<HandshakeSample>)]) -> Vec<Inferred> {
     clocks
         .iter()
@@ -27,7 +27,7 @@ pub fn of_clients(clocks: &[HostClock<'_>], servers: &[(IpAddr, Vec<HandshakeSam
         .collect()
 }
 
-/// Every TTL is the same, and a value that hosts start from lies not far above it.
+/// Every TTL is the same, and a usual initial value is not far above it.
 fn infer(host: IpAddr, of: &str, ttls: impl ExactSizeIterator<Item = u8> + Clone) -> Option<Inferred> {
     let ttl = ttls.clone().next()?;
     let initial = *INITIAL_TTL.iter().find(|&&initial| initial >= ttl)?;

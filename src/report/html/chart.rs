@@ -13,7 +13,7 @@ const BARS: i64 = 60;
 /// Its height in its own units; a bar is 10 wide.
 const HEIGHT: u64 = 100;
 
-/// Widths that a bar may stand for.
+/// The time that a bar may stand for.
 const WIDTHS: [i64; 25] = [
     1_000_000,
     2_000_000,
@@ -42,7 +42,7 @@ const WIDTHS: [i64; 25] = [
     604_800_000_000_000,
 ];
 
-/// An interval of time as the ground of a chart.
+/// The interval of time that a chart covers.
 #[derive(Clone, Copy)]
 pub(super) struct ChartInterval {
     from: Timestamp,
@@ -59,7 +59,7 @@ impl ChartInterval {
         (to > from).then_some(ChartInterval { from, to })
     }
 
-    /// Where `time` lies, 0 to 100.
+    /// The position of `time`, 0 to 100.
     fn percent(self, time: Timestamp) -> f64 {
         let part = time.since(self.from).0 as f64 / self.to.since(self.from).0 as f64;
         (part * 100.0).clamp(0.0, 100.0)
@@ -71,7 +71,7 @@ impl ChartInterval {
         format!("left:{:.2}%;width:{:.2}%", from.min(99.5), (to - from).max(0.0))
     }
 
-    /// What stands below a chart over it: its first time, `middle`, its last time.
+    /// The line below a chart: its first time, `middle`, its last time.
     pub fn axis(self, clock: TimeFormat, middle: &str) -> String {
         format!(
             "<span>{}</span><span>{middle}</span><span>{} UTC</span>",
@@ -122,7 +122,7 @@ pub(super) fn rate(findings: &[&Finding], over: ChartInterval, clock: TimeFormat
         let mut path = String::new();
         for (place, bar) in counts.iter().enumerate() {
             let height = bar[severity as usize] * HEIGHT / most;
-            // The least is still to be seen.
+            // The smallest bar is still visible.
             let height = if bar[severity as usize] > 0 { height.max(2) } else { 0 };
             if height > 0 {
                 let from = HEIGHT.saturating_sub(below[place]);

@@ -19,7 +19,7 @@ pub(in crate::report) fn escape(text: &str) -> String {
     out
 }
 
-/// [`escape`]d, with what stands between backticks as code.
+/// [`escape`]d, with text between backticks as code.
 pub(super) fn rich(text: &str) -> String {
     if !text.matches('`').count().is_multiple_of(2) {
         return escape(text);

@@ -12,7 +12,7 @@ use crate::report::words::{
 };
 
 impl HtmlPage<'_> {
-    /// What limits the report, each once.
+    /// The limits of the report, each once.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for capture in &self.report.captures {

@@ -14,7 +14,7 @@ const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
-/// How much is said of what a ladder means.
+/// How much of the ladder's meaning is explained.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Legend {
     /// All, with the first ladder of an incident.
@@ -34,7 +34,7 @@ pub(super) fn ladder(finding: &Finding, clock: TimeFormat, captures: &[Capture],
     let mut out = format!(
         "<ol class=\"ladder\"><li class=\"heads\"{}><span class=\"t\">{}</span><i aria-hidden=\"true\">\
          <span>client</span><span>server</span></i><span class=\"faint\">{}</span></li>",
-        // Nothing to be read aloud, then.
+        // Screen readers then skip it.
         if day.is_empty() && of.is_none() { " aria-hidden=\"true\"" } else { "" },
         escape(day),
         escape(of.as_deref().unwrap_or_default())

@@ -1,7 +1,7 @@
-//! The short form of the report: what fits a terminal of 24 lines, the verdict last, where the eye is.
+//! The short form of the report: it fits a terminal of 24 lines, with the verdict at the end.
 //!
-//! One incident takes [`LINES`] lines at most: what matters least is left out until it fits. `--verbose` shows the
-//! rest, and the last line says so.
+//! One incident takes [`LINES`] lines at most: the least important parts are left out until it fits. `--verbose` shows
+//! the rest, and the last line says so.
 
 use std::io;
 
@@ -57,8 +57,7 @@ const AMOUNTS: [Amount; 7] = [
 
 /// Writes `report` in short.
 ///
-/// # Errors
-/// What the writer says.
+/// # Errors The writer's error.
 pub fn write(
     report: &Report,
     look: Look,
@@ -100,7 +99,7 @@ impl Text<'_, '_> {
         self.page.styled_prose(FAINT, "", FAINT, &more)
     }
 
-    /// What happened where, to how many, and how the packets show it.
+    /// The incident: its kind, place and size, and the packets that show it.
     fn paragraph(&mut self, number: usize, incident: &Incident, amount: Amount) -> io::Result<()> {
         let findings: Vec<&Finding> =
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
@@ -158,7 +157,7 @@ impl Text<'_, '_> {
         format!("{who}{gap}{}: {}", captured_at(finding.vantage), shown.join(", "))
     }
 
-    /// The cause of the gravest incident, whose fault it is, how sure that is, and what to do.
+    /// The cause of the gravest incident, who is responsible, how certain that is, and what to do.
     pub(super) fn verdict(&mut self, incident: &Incident, amount: Amount) -> io::Result<()> {
         let findings: Vec<&Finding> =
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
