@@ -54,8 +54,7 @@ pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     let ListenerDrops { overflows, full, timestamps, others } = losses;
     let cookies_off = account.facts.setting("net.ipv4.tcp_syncookies") == Some("0");
     let was = d.kind;
-    // If a single counter rose, it shows the cause. At the host's own interface, and with this very socket, that is
-    // certain.
+    // A single counter that rose shows the cause: for certain at the host's own interface, with this very socket.
     let is_own = vantage == Vantage::Server && own.is_some();
     let sure = |kind: Kind, has_room: bool| {
         if has_room && (was == kind || is_own) { Certainty::Confirmed } else { Certainty::Probable }
