@@ -338,7 +338,7 @@ impl Pcapng {
                 INTERFACE_DESCRIPTION => {
                     if self.interfaces.len() == MOST_INTERFACES {
                         let most = GroupedDigits(MOST_INTERFACES as u64);
-                        let what = format!("describes one more than {most} interfaces");
+                        let what = format!("describes an interface beyond the first {most}");
                         return (at, Some(NextRecord::Damage(RecordDamage::Other(what))));
                     }
                     self.describe(block, place);

@@ -638,7 +638,7 @@ impl Tracker {
         }
     }
 
-    /// Bytes that the records take, and may take.
+    /// The memory of the records, and its limit, bytes.
     pub fn taken(&self) -> (usize, usize) {
         (self.bytes(), self.most_bytes)
     }

@@ -65,8 +65,8 @@ fn check(points: &Points, listening: &[Listening], point: usize) -> Completeness
     all
 }
 
-/// The listeners, as any point knows them, of which a point lacks all RSTs although it was listening at the times of
-/// several.
+/// The listeners whose RSTs a point lacks altogether, although it was listening at several of the times at which other
+/// points have one.
 pub fn without_resets(points: &Points, tracks: &[Tracks], watches: &[CaptureCoverage]) -> HashSet<Host> {
     let mut lacking: HashMap<(usize, Host), HashSet<PathWindow>> = HashMap::new();
     let is_reset = |s: &TracedSegment| !s.by_client && s.flags.has(Flags::RST);

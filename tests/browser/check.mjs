@@ -14,7 +14,7 @@ const arguments_ = process.argv.slice(2);
 const at = arguments_.indexOf('--pictures');
 const pictures = at < 0 ? null : arguments_.splice(at, 2)[1];
 const MOST_MS = 2000;
-const MOST_OCTETS = 5_000_000;
+const MOST_BYTES = 5_000_000;
 const LOOKS = [
   ['phone', { width: 360, height: 740 }, 'light', 'screen'],
   ['phone', { width: 360, height: 740 }, 'dark', 'screen'],
@@ -37,7 +37,7 @@ const browser = await chromium.launch({
 for (const file of arguments_) {
   const name = basename(file, '.html');
   const url = `file://${resolve(file)}`;
-  if (statSync(file).size > MOST_OCTETS) fail(name, `${statSync(file).size} octets`);
+  if (statSync(file).size > MOST_BYTES) fail(name, `${statSync(file).size} bytes`);
   for (const [screen, viewport, colorScheme, media] of LOOKS) {
     const look = `${name} ${screen} ${colorScheme}`;
     // axe runs inside the page, which allows no script of its own.

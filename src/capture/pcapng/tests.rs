@@ -250,5 +250,5 @@ fn interfaces_without_end_stop_the_reading() {
         ng = ng.interface(1, 0, &[]);
     }
     let damage = read(&ng.file).unwrap().1.damage.unwrap();
-    assert!(damage.contains("describes one more than 65,536 interfaces"), "{damage}");
+    assert!(damage.contains("describes an interface beyond the first 65,536"), "{damage}");
 }

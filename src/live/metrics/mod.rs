@@ -46,7 +46,7 @@ impl LiveMetrics {
         Ok(LiveMetrics { book, server })
     }
 
-    /// Where they are served: the port that was given where 0 was asked for.
+    /// The address at which they are served; if port 0 was asked for, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
