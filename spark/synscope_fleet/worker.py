@@ -19,7 +19,7 @@ from pyspark.serializers import pack_long
 
 from .plan import WHOLE, opened
 
-VERSION = 1
+VERSION = 2
 HEAD = 64 << 10  # bytes of a file's beginning that go with each range
 CHUNK = 4 << 20  # bytes of one row
 BEYOND = 1 << 20  # bytes behind a range: room for its last record

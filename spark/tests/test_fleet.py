@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+import socket
 import struct
 import subprocess
 import sys
@@ -432,16 +434,39 @@ def test_a_bucket_is_read_as_a_folder(tmp_path, monkeypatch):
         for number, capture in enumerate(captures):
             s3.upload_file(str(capture), "captures", f"edge/{number:03}.pcap")
         settings = f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
-        options = ["--synscope", SYNSCOPE, "--range-size", "20000"]
-        bucket = "s3a://someone:secret@captures"
-        missing = f"{bucket}/no-such-file.pcap{settings}"
-        code, report = spread(tmp_path, *options, "--point", f"edge={bucket}/edge/{settings}", "--point", f"edge={missing}")
+        check_bucket(tmp_path, captures, "s3a://someone:secret@captures", settings)
     finally:
         server.stop()
+
+
+def test_a_google_bucket_is_read_as_a_folder(tmp_path):
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="captures")
+    server.start()
+    try:
+        settings = f"?scheme=http&endpoint_override=127.0.0.1:{port}&project_id=p&retry_limit_seconds=20"
+        bucket, captures = "gs://anonymous@captures", some_captures()[:3]
+        for number, capture in enumerate(captures):
+            system, place = plan.opened(f"{bucket}/edge/{number:03}.pcap{settings}")
+            with system.open_output_stream(place) as file:
+                file.write(capture.read_bytes())
+        check_bucket(tmp_path, captures, bucket, settings)
+    finally:
+        server.stop()
+
+
+def check_bucket(folder: Path, captures: list[Path], bucket: str, settings: str) -> None:
+    """The report on a bucket's folder `edge`, which holds these captures, and on a file that is not there."""
+    options = ["--synscope", SYNSCOPE, "--range-size", "20000"]
+    missing = f"{bucket}/no-such-file.pcap{settings}"
+    code, report = spread(folder, *options, "--point", f"edge={bucket}/edge/{settings}", "--point", f"edge={missing}")
     assert code == 3
-    assert "secret" not in json.dumps(report)
-    assert [c["path"] for c in report["captures"]][:3] == [f"s3a://captures/edge/{n:03}.pcap" for n in range(3)]
-    assert any("s3a://captures/no-such-file.pcap" in warning for warning in report["warnings"])
+    assert "secret" not in json.dumps(report) and "anonymous" not in json.dumps(report)
+    name = re.sub("//.*@", "//", bucket)
+    assert [c["path"] for c in report["captures"]][:3] == [f"{name}/edge/{n:03}.pcap" for n in range(3)]
+    assert any(f"{name}/no-such-file.pcap" in warning for warning in report["warnings"])
     expected = analyzed(*captures)
     assert report["summary"] == expected["summary"]
     assert [f["summary"] for f in report["findings"]] == [f["summary"] for f in expected["findings"]]

@@ -198,7 +198,7 @@ fn decode(
     }
     for shard in 0..SHARDS {
         let Some(openings) = &mut openings else { break };
-        let body = pack(&Handshakes { outline: outline.clone(), segments: openings.bodies(shard)? })?;
+        let body = pack(&Handshakes { outline: outline.clone(), segments: openings.bodies(shard) })?;
         rows.write(sorted.row((OF_HANDSHAKES + shard) as i32, RowKind::Handshakes, 0, body))?;
     }
     let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
@@ -218,14 +218,14 @@ struct Sorted {
 /// Those of one shard.
 #[derive(Clone, Default)]
 struct ShardPart {
-    /// The latest ones, which are not in columns yet.
+    /// The latest ones, which are not written yet.
     last: Vec<Ordered>,
-    columns: segments::Builder,
+    body: segments::Builder,
     /// Rows so far.
     pieces: i32,
 }
 
-/// How many segments are made into columns together: those of all shards fit into a second-level cache.
+/// How many segments of a shard are written together: meanwhile their flows stay in the nearest cache.
 const TOGETHER: usize = 64;
 
 impl Sorted {
@@ -272,9 +272,9 @@ impl Sorted {
                 }
                 part.last.push(ordered);
                 if part.last.len() == TOGETHER {
-                    part.columns.add(&part.last);
+                    part.body.add(&part.last);
                     part.last.clear();
-                    if part.columns.len() >= MOST {
+                    if part.body.len() >= MOST {
                         self.write(shard, rows)?;
                     }
                 }
@@ -284,13 +284,13 @@ impl Sorted {
     }
 
     fn write(&mut self, shard: usize, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
-        let ShardPart { last, columns, pieces } = &mut self.shards[shard];
-        columns.add(last);
+        let ShardPart { last, body, pieces } = &mut self.shards[shard];
+        body.add(last);
         last.clear();
-        let Some(first) = columns.first_time() else { return Ok(()) };
-        let (time, body, number) = (first.0, columns.write()?, *pieces);
+        let Some(first) = body.first_time() else { return Ok(()) };
+        let (time, written, number) = (first.0, body.write(), *pieces);
         *pieces += 1;
-        rows.write(FleetRow { time, ..self.row(shard as i32, RowKind::Segments, number, body) })
+        rows.write(FleetRow { time, ..self.row(shard as i32, RowKind::Segments, number, written) })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | column | type | meaning |
 //! | --- | --- | --- |
-//! | `version` | int32 | 1 |
+//! | `version` | int32 | 2 |
 //! | `point` | utf8 | the capture point |
 //! | `capture` | int32 | the capture's place among those of its point |
 //! | `path` | utf8 | its name in the report and in messages |

@@ -2,7 +2,7 @@
 //!
 //! | column | type | meaning |
 //! | --- | --- | --- |
-//! | `version` | int32 | 1 |
+//! | `version` | int32 | 2 |
 //! | `point` | utf8 | the capture point |
 //! | `shard` | int32 | the part of the connections, 0 to 15; of events the part of the host pairs; of handshakes 16 more; -1 where it belongs to all |
 //! | `kind` | int32 | what `body` is: [`Kind`] |
@@ -10,7 +10,7 @@
 //! | `capture` | int32 | the capture's place among those of its point |
 //! | `begin` | int64 | the byte of the capture at which its range begins; of events the part of the connections |
 //! | `piece` | int32 | where a range has several rows of one kind and shard: which of them |
-//! | `body` | binary | segments as columns ([`super::segments`]), all else in postcard's format |
+//! | `body` | binary | segments ([`super::segments`]), all else in postcard's format |
 //!
 //! All rows of a batch have the same point, shard and kind: whoever moves a batch needs to look at its first row only.
 //! Rows may come in any order.

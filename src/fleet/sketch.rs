@@ -21,7 +21,7 @@ use crate::pair::sketch::HandshakeSketch;
 pub struct Handshakes {
     /// Where the range lies in its capture.
     pub outline: RangeOutline,
-    /// Segments as columns, each of at most [`super::segments::MOST`] of them.
+    /// Bodies of segments, each of at most [`super::segments::MOST`] of them.
     pub segments: Vec<Vec<u8>>,
 }
 
@@ -92,7 +92,7 @@ fn sketch(ranges: HandshakesByRange) -> Result<PointSketch, Error> {
         }
         outlines.insert((capture, begin), outline);
         for (piece, body) in segments.into_iter().enumerate() {
-            let first = super::segments::first_time(&body)?;
+            let first = super::segments::first_time(&body);
             bodies.insert((first, capture, begin, piece as i32), body);
         }
     }
@@ -170,15 +170,14 @@ impl Openings {
     }
 
     /// The openings of one shard, as bodies of rows.
-    pub(super) fn bodies(&mut self, shard: usize) -> Result<Vec<Vec<u8>>, Error> {
+    pub(super) fn bodies(&mut self, shard: usize) -> Vec<Vec<u8>> {
         let mut segments = self.shards.remove(&shard).unwrap_or_default();
         segments.retain(|ordered| self.sketch.wants(&ordered.segment));
-        let mut bodies = Vec::new();
-        for some in segments.chunks(super::segments::MOST) {
-            let mut columns = super::segments::Builder::default();
-            some.chunks(64).for_each(|few| columns.add(few));
-            bodies.push(columns.write()?);
-        }
-        Ok(bodies)
+        let mut body = super::segments::Builder::default();
+        let mut written = |some| {
+            body.add(some);
+            body.write()
+        };
+        segments.chunks(super::segments::MOST).map(|some| written(some)).collect()
     }
 }

@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema};
 use super::Error;
 
 /// The version of all streams between stages.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// A schema of columns, none of which may contain nulls.
 pub(super) fn columns<const N: usize>(columns: [(&str, DataType); N]) -> Arc<Schema> {

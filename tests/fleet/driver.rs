@@ -222,7 +222,7 @@ fn stream(captures: &[(&str, PathBuf)], files: &[Vec<u8>], ranges: &[Range], chu
         for (n, bytes) in chunks.into_iter().enumerate() {
             let head = if n == 0 && !in_place { &file[..file.len().min(HEAD)] } else { &[] };
             let columns: Vec<ArrayRef> = vec![
-                Arc::new(Int32Array::from(vec![1])),
+                Arc::new(Int32Array::from(vec![2])),
                 Arc::new(StringArray::from(vec![point.as_str()])),
                 Arc::new(Int32Array::from(vec![*capture as i32])),
                 Arc::new(StringArray::from(vec![path.as_str()])),

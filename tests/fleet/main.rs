@@ -267,15 +267,15 @@ fn a_stream_of_another_version_is_refused() {
         refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None, SegmentScope::Wanted));
     assert!(said.contains("decode: its input has the columns version Int32, point Utf8, shard"), "{said}");
     let said =
-        refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None, None));
-    assert!(said.contains("track: its input is of version 2; expected 1"), "{said}");
+        refused(track::run(&driver::of_version(3, &decoded)[..], Vec::new(), &options, Tables::None, None));
+    assert!(said.contains("track: its input is of version 3; expected 2"), "{said}");
     let said = assemble::read(&decoded[..]).err().expect("it is refused").to_string();
     assert!(said.contains("rows of an earlier stage"), "{said}");
     let said = refused(track::run(&decoded[..40], Vec::new(), &options, Tables::None, None));
     assert!(said.contains("Arrow stream cannot be read"), "{said}");
 }
 
-/// A segment takes no more than 64 bytes between the stages, and what comes with a file is little.
+/// A segment takes less than 40 bytes between the stages, and what comes with a file is little.
 #[test]
 fn what_is_shuffled_is_small() {
     let capture = captures(&testdata())
@@ -297,8 +297,7 @@ fn what_is_shuffled_is_small() {
     let of = |kind: RowKind| rows.iter().filter(move |row| row.kind == kind);
     let segments: usize = of(RowKind::Segments).map(count).sum();
     let bytes: usize = of(RowKind::Segments).map(|row| row.body.len()).sum();
-    let schemas = of(RowKind::Segments).count() * 4_000;
-    assert!(segments > 1_000 && bytes <= 64 * segments + schemas, "{bytes} bytes, {segments} segments");
+    assert!(segments > 1_000 && bytes <= 40 * segments, "{bytes} bytes, {segments} segments");
     assert!(of(RowKind::Outline).all(|row| row.body.len() < 300));
 }
 
