@@ -29,7 +29,7 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
     parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
     parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core, 17 for each point at most]")
-    parser.add_argument("--range-size", type=int, metavar="BYTES", help="files that are not compressed are read in ranges of this [default: 8 for each core, of 64 MiB to 1 GiB]")
+    parser.add_argument("--range-size", type=int, metavar="BYTES", help="files that are not compressed are read in ranges of this [default: 4 for each core, of 64 MiB to 1 GiB]")
     parser.add_argument("--redact", action="store_true", help="as of synscope analyze")
     parser.add_argument("--redact-key-file", metavar="FILE", help="as of synscope analyze")
     parser.add_argument("--separate", action="store_true", help="a report for each point, in place of one that joins them")

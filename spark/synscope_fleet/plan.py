@@ -47,8 +47,8 @@ class Capture:
 
 
 def range_size(captures: list[Capture], cores: int) -> int:
-    """The bytes of a range, unless the user says them: eight tasks for each core, of a size that is worth a task."""
-    return min(max(sum(c.size for c in captures) // (8 * cores), SMALLEST_RANGE), LARGEST_RANGE)
+    """The bytes of a range, unless the user says them: four tasks for each core, of a size that is worth a task."""
+    return min(max(-(-sum(c.size for c in captures) // (4 * cores)), SMALLEST_RANGE), LARGEST_RANGE)
 
 
 def cut(captures: list[Capture], size: int, whole: set[str]) -> list[tuple[Capture, int, int]]:

@@ -36,6 +36,8 @@ def context(master: str | None, classes: str = "") -> Iterator[SparkContext]:
     if (master or "").startswith("local"):
         # Its web server costs a second of CPU; the terminal shows the progress.
         conf.setIfMissing("spark.ui.enabled", "false")
+        # Nor does what the stages hand on go over a wire.
+        conf.setIfMissing("spark.shuffle.compress", "false")
         conf.setIfMissing("spark.python.daemon.module", "synscope_fleet.daemon")
         os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA)
         if not classes and os.path.exists(kept := class_file()):

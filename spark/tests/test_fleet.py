@@ -391,7 +391,7 @@ def test_points_come_from_names_and_manifests(tmp_path):
 def test_files_are_cut_into_ranges_that_are_worth_a_task(tmp_path, monkeypatch):
     mib, gib = 1 << 20, 1 << 30
     captures = [plan.Capture("edge", n, f"s3://bucket/{n}.pcap", size, "") for n, size in enumerate([4 * gib, mib, 3 * gib])]
-    assert plan.range_size(captures, 2) == (7 * gib + mib) // 16
+    assert plan.range_size(captures, 4) == (7 * gib + mib) // 16
     assert plan.range_size(captures, 64) == plan.range_size(captures[1:2], 1) == 64 * mib
     assert plan.range_size(captures * 1000, 64) == gib
     # Buckets are asked for some files at once: these wait for one another.
