@@ -18,6 +18,7 @@ from pyspark.serializers import NoOpSerializer
 from . import plan, worker
 
 SHARDS = 16
+PER_LAST_TASK = 512 << 20  # bytes of captures
 TIMES = ("--since", "--until")  # options of synscope about the times of packets
 UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
 WRONG_GUESS = re.compile(r"(?:^|\s)synscope: (.+): the range at byte \d+ was read from a wrong place")
@@ -83,6 +84,12 @@ def handed_over(made: RDD, tasks: int) -> RDD:
     return RDD(moved, made.ctx, NoOpSerializer())
 
 
+def last_tasks(count: int, places: int, size: int) -> int:
+    """How many tasks hand their results to the driver. Java holds all that a task hands over, twice, so there are more where
+    much is to be expected: a third of the captures' bytes in a flood."""
+    return max(count, min(places, size // PER_LAST_TASK))
+
+
 class Run:
     """The stages of one attempt. Points are joined unless there is one, or each is to have a report of its own."""
 
@@ -93,6 +100,8 @@ class Run:
         points = sorted({capture.point for capture in captures})
         places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
         self.tasks = {place: number % self.count for number, place in enumerate(places)}
+        self.last_count = last_tasks(self.count, len(places), sum(capture.size for capture in captures))
+        self.last_tasks = {place: number % self.last_count for number, place in enumerate(places)}
         # Handshakes of points that are joined go to tasks of their own: these alone run before the clocks are known.
         openings = [(point, SHARDS + shard) for point in points for shard in range(SHARDS)]
         self.opening_tasks = {place: self.count + number % self.count for number, place in enumerate(openings)}
@@ -127,13 +136,13 @@ class Run:
         track = worker.stage(
             [*self.program, "track", *options, *joined],
             {worker.OUTLINE, worker.SEGMENTS},
-            self.tasks,
+            self.last_tasks,
             {worker.HANDSHAKES},
             self.settings.key if clocks else "",
             clocks,
         )
         merge = worker.stage([*self.program, "merge", *self.settings.options], {worker.EVENTS}, None)
-        merged = shuffled(decoded.mapPartitions(track), self.count).mapPartitions(merge)
+        merged = shuffled(decoded.mapPartitions(track), self.last_count).mapPartitions(merge)
         merged._bypass_serializer = True
         return merged
 

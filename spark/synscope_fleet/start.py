@@ -36,7 +36,9 @@ def context(master: str | None, classes: str = "") -> Iterator[SparkContext]:
     if (master or "").startswith("local"):
         # Its web server costs a second of CPU; the terminal shows the progress.
         conf.setIfMissing("spark.ui.enabled", "false")
-        # Nor does what the stages hand on go over a wire.
+        # Here it is also all executors.
+        conf.setIfMissing("spark.driver.memory", "2g")
+        # What the stages hand on goes over no wire.
         conf.setIfMissing("spark.shuffle.compress", "false")
         conf.setIfMissing("spark.python.daemon.module", "synscope_fleet.daemon")
         os.environ.setdefault("SPARK_LAUNCHER_OPTS", JAVA)

@@ -409,6 +409,14 @@ def test_files_are_cut_into_ranges_that_are_worth_a_task(tmp_path, monkeypatch):
     assert len(plan.cut(captures, gib, {c.path for c in captures})) == 3
 
 
+def test_the_driver_gets_large_results_in_more_pieces():
+    gib = 1 << 30
+    assert job.last_tasks(4, 17, gib // 10) == job.last_tasks(4, 17, 2 * gib) == 4
+    assert job.last_tasks(4, 17, 4 * gib) == 8
+    assert job.last_tasks(4, 17, 1000 * gib) == 17
+    assert job.last_tasks(64, 34, 1000 * gib) == 64
+
+
 @pytest.mark.parametrize("shuffled", [job.shuffled, job.handed_over, job.pickled])
 def test_messages_go_to_the_tasks_that_they_are_meant_for(cluster, shuffled):
     for tasks in (1, 7, 30):

@@ -99,7 +99,7 @@ impl Shape {
 
 /// What one side of a flow has sent last.
 #[derive(Clone, Copy, Debug, Default)]
-struct Side {
+struct SenderState {
     sent: bool,
     /// The sequence number after its last segment.
     end: Seq,
@@ -112,7 +112,7 @@ struct Side {
 }
 
 /// What the next segment of a side most likely has.
-struct Expected {
+struct ExpectedFields {
     seq: Seq,
     ack: Seq,
     window: u16,
@@ -130,7 +130,7 @@ struct Flow {
     dst: Address,
     src_port: u16,
     dst_port: u16,
-    sides: [Side; 2],
+    sides: [SenderState; 2],
 }
 
 impl Flow {
@@ -146,9 +146,9 @@ impl Flow {
         }
     }
 
-    fn expected(&self, side: usize) -> Expected {
+    fn expected(&self, side: usize) -> ExpectedFields {
         let (own, other) = (&self.sides[side], &self.sides[1 - side]);
-        Expected {
+        ExpectedFields {
             seq: own.end,
             ack: if other.sent { other.end } else { own.ack },
             window: own.window,
@@ -161,7 +161,7 @@ impl Flow {
 
     fn record(&mut self, side: usize, s: &Segment, shape: u16) {
         let Segment { window, ip_id, tsval, tsecr, ack, .. } = *s;
-        self.sides[side] = Side { sent: true, end: s.end(), ack, window, ip_id, tsval, tsecr, shape };
+        self.sides[side] = SenderState { sent: true, end: s.end(), ack, window, ip_id, tsval, tsecr, shape };
     }
 }
 
@@ -367,7 +367,7 @@ pub fn read(body: &[u8], capture: u16, before: u64) -> Result<Vec<Ordered>, Erro
 /// The body holds something else.
 pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>) -> Result<(), Error> {
     all.clear();
-    let mut reader = Reader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
+    let mut reader = BodyReader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
     let broken = || Error::Schema {
         stage: "track",
         what: "a row of segments is not as this version writes them".to_owned(),
@@ -382,7 +382,7 @@ pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>)
 
 /// The time of the first segment of a body; 0 if it has none.
 pub fn first_time(body: &[u8]) -> i64 {
-    let mut reader = Reader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
+    let mut reader = BodyReader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
     let mut first = || {
         let (_count, [_head]) = (reader.number()?, reader.array()?);
         reader.number()
@@ -391,7 +391,7 @@ pub fn first_time(body: &[u8]) -> i64 {
 }
 
 /// What is left of a body, and what was read. Nothing where the body is not as it should be.
-struct Reader<'b> {
+struct BodyReader<'b> {
     rest: &'b [u8],
     time: i64,
     number: u64,
@@ -399,7 +399,7 @@ struct Reader<'b> {
     shapes: Vec<Shape>,
 }
 
-impl Reader<'_> {
+impl BodyReader<'_> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
