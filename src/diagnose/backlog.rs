@@ -20,7 +20,7 @@ use crate::diagnose::settings::queues::{self, REFUSING};
 use crate::diagnose::write::Written;
 use crate::flow::key::Host;
 use crate::history::timeline::ListenerTimeline;
-use crate::model::{Backlog, Certainty};
+use crate::model::{Backlog, Certainty, Kind};
 use crate::time::{Span, Timestamp};
 
 /// A load that is too high for longer than this, up to the end, is no burst.
@@ -52,15 +52,20 @@ pub fn estimate(
             let (first, last) = w.outline.during;
             w.outline.server.is_some_and(is_same)
                 && w.outline.client.is_some()
-                && REFUSING.contains(&w.finding.kind)
+                && (REFUSING.contains(&w.finding.kind) || w.finding.kind == Kind::SynUnanswered)
                 && first <= to
                 && from <= last
         })
         .collect();
-    // If some refusals are certain, the uncertain ones do not count.
-    let is_sure = |w: &&&Written| w.finding.certainty != Certainty::Possible;
-    if refused.iter().any(is_sure) {
-        refused.retain(is_sure);
+    // Others count where they came while some were surely refused; a SYN without an answer only then.
+    let is_sure =
+        |w: &Written| w.finding.kind != Kind::SynUnanswered && w.finding.certainty != Certainty::Possible;
+    let surely = refused.iter().filter(|w| is_sure(w)).map(|w| w.outline.during);
+    match surely.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1))) {
+        Some((begun, ended)) => {
+            refused.retain(|w| is_sure(w) || (begun..=ended).contains(&w.outline.during.0));
+        }
+        None => refused.retain(|w| w.finding.kind != Kind::SynUnanswered),
     }
     let served: Vec<_> = match is_shared {
         true => context.listeners.iter().filter(|(host, _)| is_same(**host)).map(|(_, one)| one).collect(),
@@ -71,7 +76,7 @@ pub fn estimate(
     let least = load.least_accepts_per_second();
     let QueuePeak { together, at, at_the_end } = load.peak(accepts.or(least));
     let stated = stated_limit(&refused, listener, at, context);
-    let limit = stated.or_else(|| seen_limit(&load, accepts, listener, context));
+    let limit = stated.or_else(|| seen_limit(&load, listener, context));
     let arrivals = load.arrivals_per_second();
     let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
     let overloaded = load.lasts() > LASTING && too_many && at_the_end * 100 >= together * AS_MANY_AS_EVER;
@@ -107,17 +112,14 @@ fn stated_limit(
 
 /// The backlog by the packets: computed from the connections that waited when the first client was refused, or from the
 /// waiting times of those that came into the full queue.
-fn seen_limit(
-    load: &ClientLoad,
-    accepts: Option<f64>,
-    listener: Host,
-    context: &CaptureContext,
-) -> Option<u64> {
+fn seen_limit(load: &ClientLoad, listener: Host, context: &CaptureContext) -> Option<u64> {
     if !queues::sees_all_clients(context, listener) {
         return None;
     }
     let held = queues::held(context, listener).filter(|held| held.is_whole);
-    let held = held.map(|held| held.waiting as u64).or_else(|| load.held_by_waits(accepts?));
+    let held = held
+        .map(|held| held.waiting as u64)
+        .or_else(|| load.held_by_waits(load.steady_accepts_per_second()?));
     held.map(|held| held - 1)
 }
 
@@ -266,12 +268,23 @@ impl ClientLoad {
     /// How many connections the application accepts in a second while the queue is full: the queue was full at the
     /// beginning of these seconds and of the next ones. `None` if there is no such second.
     fn accepts_per_second(&self) -> Option<f64> {
+        let accepted = self.accepted_while_full();
+        (!accepted.is_empty()).then(|| accepted.iter().sum::<u64>() as f64 / accepted.len() as f64)
+    }
+
+    /// The same where it is about as many in each second.
+    fn steady_accepts_per_second(&self) -> Option<f64> {
+        let accepted = self.accepted_while_full();
+        let (least, most) = (accepted.iter().min()?, accepted.iter().max()?);
+        self.accepts_per_second().filter(|_| most * 2 <= least * 3)
+    }
+
+    /// How many connections were accepted in each second at the beginning and at the end of which the queue was full.
+    fn accepted_while_full(&self) -> Vec<u64> {
         let is_full = |second: i64| self.is_full_soon_after(Timestamp(0) + Span::secs(second));
         let inside = self.first().seconds() + 1..self.last().seconds();
-        let full: Vec<i64> =
-            inside.filter(|second| self.step == 1 && is_full(*second) && is_full(second + 1)).collect();
-        let accepted: u64 = full.iter().map(|second| self.accepted.get(second).copied().unwrap_or(0)).sum();
-        (!full.is_empty()).then(|| accepted as f64 / full.len() as f64)
+        let full = inside.filter(|second| self.step == 1 && is_full(*second) && is_full(second + 1));
+        full.map(|second| self.accepted.get(&second).copied().unwrap_or(0)).collect()
     }
 
     /// The least number that it accepts in a second: it may have been idle for a part of the time.
@@ -457,7 +470,7 @@ mod tests {
             ClientLoad::of(refused.collect(), vec![&listener]).unwrap()
         };
         let load = waited(850, 200);
-        assert_eq!(load.accepts_per_second(), Some(20.0));
+        assert_eq!(load.steady_accepts_per_second(), Some(20.0));
         assert_eq!(load.held_by_waits(20.0), Some(17));
         // Too short for a queue of two, and too few to tell.
         assert_eq!(waited(10, 200).held_by_waits(20.0), None);
