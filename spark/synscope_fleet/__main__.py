@@ -9,6 +9,7 @@ import sys
 
 from . import job, plan, start
 
+ENOUGH = 64  # MiB of memory for a point
 # Options of synscope whose value may be the next word.
 WITH_VALUE = ("since", "until", "port", "half-close-after", "memory-limit", "threads")
 
@@ -67,6 +68,16 @@ def key(args: argparse.Namespace) -> str:
     return done.stdout.strip()
 
 
+def advise(points: int) -> None:
+    """Says so where the memory limit that synscope has by itself leaves little for each point."""
+    if (share := 1024 // points) < ENOUGH:
+        print(
+            f"synscope-fleet: {points} points share the memory limit of 1 GiB, {share} MiB each. Where they have much traffic give "
+            f"--memory-limit {-(-points * ENOUGH // 1024)}GiB",
+            file=sys.stderr,
+        )
+
+
 def main(given: list[str] | None = None) -> int:
     args, args.options = arguments(given)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -80,6 +91,8 @@ def main(given: list[str] | None = None) -> int:
         wanted = points(args)
         args.joined = len({point for point, _ in wanted}) > 1 and not args.separate
         captures = plan.captures(wanted, args.joined)
+        if args.joined and not args.memory_limit and not args.quiet:
+            advise(len({capture.point for capture in captures}))
         args.synscope = args.synscope or shutil.which("synscope")
         if not args.synscope:
             raise plan.PlanError("synscope is not in PATH. Name it: --synscope /opt/synscope/bin/synscope")

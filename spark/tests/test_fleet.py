@@ -26,7 +26,7 @@ from pyspark import SparkConf, SparkContext  # noqa: E402
 from pyspark.serializers import pack_long  # noqa: E402
 
 from synscope_fleet import job, plan  # noqa: E402
-from synscope_fleet.__main__ import main  # noqa: E402
+from synscope_fleet.__main__ import advise, main  # noqa: E402
 
 MASTER = os.environ.get("SYNSCOPE_SPARK_MASTER", "local-cluster[2,1,1024]")
 
@@ -503,6 +503,14 @@ def test_a_recording_of_the_kernels_verdicts_is_refused(tmp_path, capsys):
     for option in (["--host", str(recording)], [f"--host={recording}"]):
         assert main(["--point", f"edge={some_captures()[0]}", "--synscope", SYNSCOPE, *option]) == 2
         assert "kernel.jsonl is a recording of 'synscope snapshot --follow'" in capsys.readouterr().err
+
+
+def test_many_points_that_share_little_memory_are_told(capsys):
+    advise(16)
+    assert capsys.readouterr().err == ""
+    advise(200)
+    said = capsys.readouterr().err
+    assert "200 points share the memory limit of 1 GiB, 5 MiB each" in said and "--memory-limit 13GiB" in said
 
 
 def test_what_cannot_be_meant_is_refused(capsys):
