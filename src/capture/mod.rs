@@ -4,7 +4,7 @@
 //!  bytes (stream, compress)  ->  records (pcap, pcapng)  ->  one input (reader)  ->  inputs in time order (order)
 //! ```
 //!
-//! [`open`] is the way in. Memory is bounded by the number of inputs that overlap in time, never by their size:
+//! [`open()`] is the way in. Memory is bounded by the number of inputs that overlap in time, never by their size:
 //! an input is read into the block that is handed out, and nothing of it is kept.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]

@@ -53,7 +53,7 @@ pub struct RangeReport {
     pub faults: Option<FaultyPackets>,
 }
 
-/// [`Row::shard`] of handshakes is the shard and this.
+/// [`FleetRow::shard`](super::rows::FleetRow::shard) of handshakes is the shard and this.
 const OF_HANDSHAKES: usize = SHARDS;
 
 /// Decodes all ranges that come from `from`. With a `rewriter` every packet goes through it first.

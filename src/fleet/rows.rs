@@ -5,7 +5,7 @@
 //! | `version` | int32 | 2 |
 //! | `point` | utf8 | the capture point |
 //! | `shard` | int32 | the part of the connections, 0 to 15; of events the part of the host pairs; of handshakes 16 more; -1 where it belongs to all |
-//! | `kind` | int32 | what `body` is: [`Kind`] |
+//! | `kind` | int32 | what `body` is: [`RowKind`] |
 //! | `time` | int64 | of segments the time of the first one, nanoseconds since 1970; else 0 |
 //! | `capture` | int32 | the capture's place among those of its point |
 //! | `begin` | int64 | the byte of the capture at which its range begins; of events the part of the connections |
@@ -75,7 +75,7 @@ impl RowKind {
     }
 }
 
-/// [`Row::shard`] of a row that concerns all parts.
+/// [`FleetRow::shard`] of a row that concerns all parts.
 pub const ALL: i32 = -1;
 
 /// One row.

@@ -174,10 +174,10 @@ impl Openings {
         let mut segments = self.shards.remove(&shard).unwrap_or_default();
         segments.retain(|ordered| self.sketch.wants(&ordered.segment));
         let mut body = super::segments::Builder::default();
-        let mut written = |some| {
+        let written = |some| {
             body.add(some);
             body.write()
         };
-        segments.chunks(super::segments::MOST).map(|some| written(some)).collect()
+        segments.chunks(super::segments::MOST).map(written).collect()
     }
 }
