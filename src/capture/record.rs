@@ -15,7 +15,7 @@ pub(super) fn kept_of(captured: u32) -> u32 {
     captured.min(64 << 10)
 }
 
-/// What follows the records indexed so far.
+/// The data after the records indexed so far.
 #[derive(Debug)]
 pub(super) enum NextRecord {
     /// The beginning of a record; it can be read on when this many bytes of it are there.

@@ -26,7 +26,7 @@ use crate::time::{Span, Timestamp};
 /// If a capture has no packet for this long, it counts as interrupted.
 const STANDSTILL: Span = Span::secs(3_600);
 
-/// What is known of a server's answers.
+/// Whether a server's answers are in the capture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServerAnswers {
     /// At least one is in the capture: so a missing answer was not sent.
@@ -357,7 +357,7 @@ impl CaptureContext {
         self.capture.is_some_and(|(first, last)| first == last)
     }
 
-    /// What is known of the answers of the server at `address`.
+    /// Whether the answers of the server at `address` are in the capture.
     pub fn answers_of(&self, address: Address) -> ServerAnswers {
         if self.answering.contains(&address) {
             ServerAnswers::Captured

@@ -1,4 +1,4 @@
-//! Findings to incidents: where the capture was taken, what it can prove, and which findings belong together.
+//! Findings to incidents: the place of the capture, the proof that it can give, and the findings that belong together.
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
 //! * [`backlog`]: the backlog that would have been long enough.

@@ -12,7 +12,7 @@
 //! | `piece` | int32 | where a range has several rows of one kind and shard: which of them |
 //! | `body` | binary | segments ([`super::segments`]), all else in postcard's format |
 //!
-//! All rows of a batch have the same point, shard and kind: whoever moves a batch needs to look at its first row only.
+//! All rows of a batch have the same point, shard and kind: code that moves a batch needs only its first row.
 //! Rows may come in any order.
 
 use std::io::{Read, Write};

@@ -243,7 +243,7 @@ impl Listening {
         self.thin_out();
     }
 
-    /// Sorts what was recorded.
+    /// Sorts the recorded moments and segments.
     pub fn finish(&mut self) {
         self.paths.values_mut().for_each(|path| path.moments.join());
     }

@@ -236,7 +236,7 @@ impl ExplainedTerms {
     }
 }
 
-/// Whether `word` is a whole word in `text`: "SYN" is none in "SYN-ACK".
+/// Whether `word` is a whole word in `text`: "SYN" is not in "SYN-ACK".
 fn appears(word: &str, text: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();

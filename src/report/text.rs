@@ -350,7 +350,7 @@ impl<'r, 'w> Text<'r, 'w> {
         }
     }
 
-    /// Why its certainty is what it is.
+    /// The reason for its certainty.
     fn certainty(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
         let reason =
             findings.iter().find(|f| f.certainty == incident.certainty).map(|f| f.certainty_reason.as_str());

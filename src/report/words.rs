@@ -228,7 +228,7 @@ pub(crate) fn endpoints(finding: &Finding) -> String {
     }
 }
 
-/// Why a finding's certainty is what it is, if it gives a reason.
+/// The reason for a finding's certainty, if it gives one.
 pub(crate) fn certainty_reason(finding: &Finding) -> Option<&str> {
     Some(finding.certainty_reason.as_str()).filter(|reason| !reason.is_empty())
 }

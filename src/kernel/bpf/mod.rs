@@ -50,7 +50,7 @@ pub struct ProbeSupport {
 }
 
 impl fmt::Display for ProbeSupport {
-    /// One line: which statements the kernel gives, and what is missing for more.
+    /// One line: the statements that the kernel gives, and the reason why it gives no others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let with = |has: bool, since: &str| match has {
             true => "with their reasons".to_owned(),
