@@ -308,12 +308,12 @@ mod namespaces {
         }
     }
 
-    /// With `SYNSCOPE_UPDATE` set, its captures become the recorded copy.
+    /// With `SYNSCOPE_RECORD` set, its captures become the recorded copy.
     #[test]
     #[cfg_attr(any(no_namespaces, no_tcpdump, no_nft), ignore = "needs root, ip, unshare, tcpdump and nft")]
     fn the_lab_of_five_points() {
         lab::record(|captures| {
-            if std::env::var_os("SYNSCOPE_UPDATE").is_some() {
+            if std::env::var_os("SYNSCOPE_RECORD").is_some() {
                 let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/balancer");
                 for (name, path) in captures {
                     let packed = Command::new("gzip").args(["-9", "-n", "-c"]).arg(path).output();
