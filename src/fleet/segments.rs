@@ -165,7 +165,7 @@ impl Flow {
     }
 }
 
-/// Flows and shapes have so many places in which the last one is found again. One that is not found is written as new.
+/// The number of recent flows, and of recent shapes, that a segment can refer to. Any other is written in full.
 const FLOW_SLOTS: usize = 1 << 12;
 const SHAPE_SLOTS: usize = 1 << 8;
 
@@ -390,7 +390,7 @@ pub fn first_time(body: &[u8]) -> i64 {
     first().map_or(0, from_zigzag)
 }
 
-/// What is left of a body, and what was read. Nothing where the body is not as it should be.
+/// Reads a body. Its functions return `None` where the body is damaged.
 struct BodyReader<'b> {
     rest: &'b [u8],
     time: i64,
@@ -419,7 +419,7 @@ impl BodyReader<'_> {
         None
     }
 
-    /// `expected`, or what is written of the difference to it.
+    /// `expected`, or the value whose difference to it follows.
     fn near(&mut self, is_expected: bool, expected: u32) -> Option<u32> {
         if is_expected {
             return Some(expected);

@@ -1,4 +1,4 @@
-//! What a log writes waits here for whoever reads it: a pager that was stopped, a full pipe. The watch goes on meanwhile.
+//! The lines of a log wait here while their reader stands still: a pager, a full pipe. The watch goes on meanwhile.
 
 use std::io::{self, Write};
 use std::mem;
@@ -22,7 +22,7 @@ struct SharedLog {
 #[derive(Default)]
 struct LogState {
     waiting: Vec<u8>,
-    /// The thread is writing what was taken out of `waiting`.
+    /// The thread has bytes in hand that are no longer in `waiting`.
     is_writing: bool,
     /// Why nothing more can be written.
     failed: Option<(io::ErrorKind, String)>,
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes nothing before it is told to, and tells what it wrote.
+    /// Writes only when it is allowed to, and sends each write to the test.
     struct Reluctant {
         may: Receiver<io::Result<()>>,
         wrote: Sender<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The conditions of a report: the program, its options, the filters and what they left out.
+//! The conditions of a report: the program, its options, the filters and the packets that these left out.
 
 use std::net::IpAddr;
 
