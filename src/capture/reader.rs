@@ -323,7 +323,7 @@ impl Reader {
         self.began
     }
 
-    /// Where the records end that are this reader's.
+    /// The end of this reader's part: records that begin from there on belong to the next.
     pub(super) fn until(&self) -> u64 {
         self.until
     }

@@ -11,6 +11,6 @@ pub struct RefusedClient {
     pub last: Timestamp,
     /// When it got in, if it did.
     pub admitted: Option<Timestamp>,
-    /// When the application first sent it anything.
+    /// When the server's application first sent data to it.
     pub served: Option<Timestamp>,
 }

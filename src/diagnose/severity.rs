@@ -21,7 +21,7 @@ const MOST: u64 = 50;
 const FEW: u64 = 1;
 /// This many lost connections are an outage for some users, whatever their share.
 const MANY: u64 = 10;
-/// A disturbance this long does not end before anybody can look.
+/// A disturbance that lasts this long can still be going on when somebody looks.
 const LASTING: Span = Span::secs(10);
 
 /// The effect of an incident on its clients.

@@ -94,7 +94,7 @@ pub fn is_full(around: &DetectContext<'_>, at: Timestamp) -> bool {
     resets_persist(around, at) || shows_full_queue(around, at)
 }
 
-/// From this many seconds on in which others were served while resets went on, the two alternate.
+/// The seconds in which some clients were served and others reset, from which on the two count as alternating.
 const IN_TURN: usize = 3;
 
 /// Whether resets go on while others are served in turn with them, and no client waits: another host or socket answers
