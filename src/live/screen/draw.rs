@@ -392,7 +392,18 @@ fn footer(view: &ScreenView, palette: Palette, width: usize) -> Line<'static> {
             ("q", "quit"),
         ],
     };
-    for (key, what) in keys {
+    // Help names them all: where there is little room it stays, with the way out.
+    let (most, last) = keys.split_at(keys.len() - 2);
+    let wide = |(key, what): &(&str, &str)| key.chars().count() + what.len() + 3;
+    let mut room = width.saturating_sub(parts.iter().map(Text::width).sum::<usize>());
+    room = room.saturating_sub(last.iter().map(wide).sum());
+    let fitting = most.iter().take_while(|key| {
+        let fits = wide(key) <= room;
+        room = room.saturating_sub(wide(key));
+        fits
+    });
+    let shown: Vec<_> = fitting.chain(last).collect();
+    for (key, what) in shown {
         parts.push(Text::styled((*key).to_owned(), palette.key()));
         parts.push(Text::styled(format!(" {what}  "), FAINT));
     }
