@@ -97,22 +97,11 @@ impl Shape {
     }
 }
 
-/// What one side of a flow has sent last.
+/// The fields of a segment that are written as differences: those that a side has sent last, and those that it is expected
+/// to send next.
 #[derive(Clone, Copy, Debug, Default)]
-struct SenderState {
-    sent: bool,
-    /// The sequence number after its last segment.
-    end: Seq,
-    ack: Seq,
-    window: u16,
-    ip_id: u16,
-    tsval: u32,
-    tsecr: u32,
-    shape: u16,
-}
-
-/// What the next segment of a side most likely has.
-struct ExpectedFields {
+struct SegmentFields {
+    /// Of the last segment, the sequence number after it: that is where the next one is expected.
     seq: Seq,
     ack: Seq,
     window: u16,
@@ -130,7 +119,7 @@ struct Flow {
     dst: Address,
     src_port: u16,
     dst_port: u16,
-    sides: [SenderState; 2],
+    sides: [Option<SegmentFields>; 2],
 }
 
 impl Flow {
@@ -146,22 +135,19 @@ impl Flow {
         }
     }
 
-    fn expected(&self, side: usize) -> ExpectedFields {
-        let (own, other) = (&self.sides[side], &self.sides[1 - side]);
-        ExpectedFields {
-            seq: own.end,
-            ack: if other.sent { other.end } else { own.ack },
-            window: own.window,
+    fn expected(&self, side: usize) -> SegmentFields {
+        let (own, other) = (self.sides[side].unwrap_or_default(), &self.sides[1 - side]);
+        SegmentFields {
+            ack: other.map_or(own.ack, |other| other.seq),
             ip_id: if own.ip_id == 0 { 0 } else { own.ip_id.wrapping_add(1) },
-            tsval: own.tsval,
-            tsecr: if other.sent { other.tsval } else { own.tsecr },
-            shape: own.shape,
+            tsecr: other.map_or(own.tsecr, |other| other.tsval),
+            ..own
         }
     }
 
     fn record(&mut self, side: usize, s: &Segment, shape: u16) {
         let Segment { window, ip_id, tsval, tsecr, ack, .. } = *s;
-        self.sides[side] = SenderState { sent: true, end: s.end(), ack, window, ip_id, tsval, tsecr, shape };
+        self.sides[side] = Some(SegmentFields { seq: s.end(), ack, window, ip_id, tsval, tsecr, shape });
     }
 }
 
@@ -367,7 +353,7 @@ pub fn read(body: &[u8], capture: u16, before: u64) -> Result<Vec<Ordered>, Erro
 /// The body holds something else.
 pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>) -> Result<(), Error> {
     all.clear();
-    let mut reader = BodyReader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
+    let mut reader = BodyReader { rest: body, ..BodyReader::default() };
     let broken = || Error::Schema {
         stage: "track",
         what: "a row of segments is not as this version writes them".to_owned(),
@@ -382,7 +368,7 @@ pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>)
 
 /// The time of the first segment of a body; 0 if it has none.
 pub fn first_time(body: &[u8]) -> i64 {
-    let mut reader = BodyReader { rest: body, time: 0, number: 0, flows: Vec::new(), shapes: Vec::new() };
+    let mut reader = BodyReader { rest: body, ..BodyReader::default() };
     let mut first = || {
         let (_count, [_head]) = (reader.number()?, reader.array()?);
         reader.number()
@@ -391,6 +377,7 @@ pub fn first_time(body: &[u8]) -> i64 {
 }
 
 /// Reads a body. Its functions return `None` where the body is damaged.
+#[derive(Default)]
 struct BodyReader<'b> {
     rest: &'b [u8],
     time: i64,
