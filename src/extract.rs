@@ -41,7 +41,8 @@ pub struct Selection<'r> {
 
 /// Writes the packets of `source` that `order` asks for, each through `rewriter`.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(
     order: &Selection<'_>,
     mut source: Box<dyn Source>,

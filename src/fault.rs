@@ -44,7 +44,8 @@ impl fmt::Display for Fault {
 ///
 /// Changes made by `work` stay, perhaps half done. The caller uses only values that are sound in any state.
 ///
-/// # Errors The place of the panic.
+/// # Errors
+/// The place of the panic.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     install();
     DEPTH.set(DEPTH.get().saturating_add(1));

@@ -127,7 +127,8 @@ impl FromStr for Timestamp {
     type Err = String;
     /// Reads RFC 3339, with any offset.
     ///
-    /// # Errors A text that is no such time, or is outside of the range.
+    /// # Errors
+    /// A text that is no such time, or is outside of the range.
     fn from_str(text: &str) -> Result<Timestamp, String> {
         let time: jiff::Timestamp = text.parse().map_err(|error| format!("{text:?} is no time: {error}"))?;
         let nanoseconds = i64::try_from(time.as_nanosecond());

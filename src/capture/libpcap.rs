@@ -23,7 +23,8 @@ static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
 
 /// Opens the library, unless that was done before.
 ///
-/// # Errors It is not there, or it is older than 1.5.0: the system's message for each name.
+/// # Errors
+/// It is not there, or it is older than 1.5.0: the system's message for each name.
 pub(super) fn load() -> Result<(), &'static str> {
     LOADED.get_or_init(open).as_ref().map(|_| ()).map_err(String::as_str)
 }

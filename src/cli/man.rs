@@ -8,7 +8,8 @@ use super::output::to_stdout;
 
 /// Runs it.
 ///
-/// # Errors An unknown command; standard output cannot be written.
+/// # Errors
+/// An unknown command; standard output cannot be written.
 pub fn run(args: &ManArgs) -> anyhow::Result<()> {
     let mut all = Cli::command();
     // Fills in the properties that subcommands inherit: their full names, the help option.

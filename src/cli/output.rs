@@ -91,7 +91,8 @@ impl Output {
 
     /// Writes the result.
     ///
-    /// # Errors The file's error. A reader of standard output who has closed the pipe is no error.
+    /// # Errors
+    /// The file's error. A reader of standard output who has closed the pipe is no error.
     pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
         match self {
             Output::Stdout => to_stdout(contained(render)),
@@ -129,7 +130,8 @@ fn contained(
 
 /// Writes to standard output.
 ///
-/// # Errors A full disk or a similar error; a reader who has closed the pipe is no error.
+/// # Errors
+/// A full disk or a similar error; a reader who has closed the pipe is no error.
 pub fn to_stdout(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
     let written = || {
         let mut out = BufWriter::new(io::stdout().lock());

@@ -11,7 +11,8 @@ use crate::model::{Finding, Report};
 
 /// Captures are read a second time, which standard input cannot be.
 ///
-/// # Errors Standard input is among them.
+/// # Errors
+/// Standard input is among them.
 pub(super) fn check(captures: &[PathBuf]) -> anyhow::Result<()> {
     if captures.iter().any(|path| path == Path::new("-")) {
         bail!(

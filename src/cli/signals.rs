@@ -37,7 +37,8 @@ mod unix {
     impl SecondSignalExit {
         /// Prepares for the second signal, which ends the program.
         ///
-        /// # Errors The system's error.
+        /// # Errors
+        /// The system's error.
         pub fn register() -> io::Result<SecondSignalExit> {
             let impatient = Arc::<AtomicBool>::default();
             for signal in [SIGINT, SIGTERM] {
@@ -58,7 +59,8 @@ mod unix {
 
     /// Makes the first SIGINT or SIGTERM ask `stop` for the end; then prints `stopping`.
     ///
-    /// # Errors The system's error.
+    /// # Errors
+    /// The system's error.
     pub(in crate::cli) fn heed_stop(stop: &StopRequest, stopping: &'static str) -> anyhow::Result<()> {
         let stop = stop.clone();
         let heed = || -> io::Result<()> {
@@ -82,7 +84,8 @@ mod unix {
 
     /// Raises the flag whenever SIGUSR1 comes.
     ///
-    /// # Errors The system's error.
+    /// # Errors
+    /// The system's error.
     #[cfg(all(feature = "live", target_os = "linux"))]
     pub(in crate::cli) fn register_report(report: &Arc<AtomicBool>) -> io::Result<()> {
         flag::register(signal_hook::consts::SIGUSR1, Arc::clone(report)).map(drop)

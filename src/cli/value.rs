@@ -156,7 +156,8 @@ pub fn host(text: &str) -> Result<HostArg, String> {
 
 /// `html=a.html`: a format and the file that gets it.
 ///
-/// # Errors The text has no `=`, an unknown format, or an empty path.
+/// # Errors
+/// The text has no `=`, an unknown format, or an empty path.
 pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
     let names: Vec<_> = Format::value_variants()
         .iter()

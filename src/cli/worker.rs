@@ -26,7 +26,8 @@ const BUFFER: usize = 1 << 20;
 
 /// Runs one stage between standard input and standard output.
 ///
-/// # Errors Anything that stops the stage.
+/// # Errors
+/// Anything that stops the stage.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let from = BufReader::with_capacity(BUFFER, io::stdin());
     let to = BufWriter::with_capacity(BUFFER, io::stdout());

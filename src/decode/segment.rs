@@ -90,7 +90,8 @@ impl Address {
     /// Writes it as [`IpAddr`] does. [`IpAddr`] takes four times as long for IPv4, and each finding names its ends
     /// several times.
     ///
-    /// # Errors The error of `to`.
+    /// # Errors
+    /// The error of `to`.
     pub fn write_to(self, to: &mut impl fmt::Write) -> fmt::Result {
         let Some(v4) = self.as_v4() else {
             return write!(to, "{}", self.ip());

@@ -351,7 +351,8 @@ impl Rolling {
 
     /// The current result. `silences` are intervals in which nothing could be captured.
     ///
-    /// # Errors If the program failed so that nothing is known.
+    /// # Errors
+    /// If the program failed so that nothing is known.
     pub fn current_result(
         &mut self,
         silences: &[Silence],

@@ -31,7 +31,8 @@ pub(super) struct Rows<R: Read> {
 impl<R: Read> Rows<R> {
     /// Reads the head of the stream that `stage` gets.
     ///
-    /// # Errors The stream has other columns. Whether a column may contain nulls is not compared: Spark loses that.
+    /// # Errors
+    /// The stream has other columns. Whether a column may contain nulls is not compared: Spark loses that.
     pub(super) fn new(stage: &'static str, from: R, wanted: &Schema) -> Result<Rows<R>, Error> {
         let stream = StreamReader::try_new(from, None)?;
         let columns = |schema: &Schema| -> Vec<String> {

@@ -62,7 +62,8 @@ pub enum SnapshotMismatch {
 impl HostFacts {
     /// Uses the first and the last in time of `snapshots`.
     ///
-    /// # Errors If they are not of the same host, boot and namespace. A value that one of them lacks is no
+    /// # Errors
+    /// If they are not of the same host, boot and namespace. A value that one of them lacks is no
     /// contradiction.
     pub fn new(mut snapshots: Vec<Snapshot>) -> Result<HostFacts, SnapshotMismatch> {
         snapshots.sort_by_key(|s| s.time);

@@ -128,7 +128,8 @@ impl Recording {
 
     /// Reads the lines about the host. `is_verdict` knows the lines that are not.
     ///
-    /// # Errors A first line that is not a recording's, damage before the last line, or the system's error.
+    /// # Errors
+    /// A first line that is not a recording's, damage before the last line, or the system's error.
     pub fn read(mut input: impl BufRead, is_verdict: impl Fn(&str) -> bool) -> Result<Recording, String> {
         let mut line = String::new();
         input.read_line(&mut line).map_err(|error| error.to_string())?;

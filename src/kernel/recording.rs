@@ -74,7 +74,8 @@ pub fn write(statement: &Statement) -> String {
 
 /// Reads such a line.
 ///
-/// # Errors The error in the line.
+/// # Errors
+/// The error in the line.
 pub fn read(line: &str) -> Result<Statement, String> {
     let line: StatementLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let name = |name: Option<Box<str>>| match name {

@@ -66,7 +66,8 @@ enum Fate {
 impl Namespace {
     /// The namespace of that name (`ip netns list`), or of the process with that number.
     ///
-    /// # Errors The namespace does not exist or may not be read. The message says what to do.
+    /// # Errors
+    /// The namespace does not exist or may not be read. The message says what to do.
     pub fn open(name: &str) -> Result<Namespace, String> {
         let is_process = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
         let path = match is_process {
@@ -133,7 +134,8 @@ impl Namespace {
 
     /// Moves the calling thread there.
     ///
-    /// # Errors Usually that this needs `CAP_SYS_ADMIN`; the message says so.
+    /// # Errors
+    /// Usually that this needs `CAP_SYS_ADMIN`; the message says so.
     pub fn enter(&self) -> io::Result<()> {
         move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|error| {
             let error = io::Error::from(error);

@@ -191,7 +191,8 @@ fn cell(state: Option<DiffSide>) -> String {
 
 /// Writes `diff` as text.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write_text(diff: &Diff, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
     let mut page = TerminalPage::new(out, look);
     page.styled_prose(PLAIN, "", HEADING, &diff.sentence())?;
@@ -219,7 +220,8 @@ pub fn write_text(diff: &Diff, look: Look, out: &mut dyn io::Write) -> io::Resul
 
 /// Writes `diff` as a table for a ticket.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write_markdown(diff: &Diff, flavor: Flavor, out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "{}\n", flavor.plain(&diff.sentence()))?;
     if diff.incidents.is_empty() {
@@ -244,7 +246,8 @@ pub fn write_markdown(diff: &Diff, flavor: Flavor, out: &mut dyn io::Write) -> i
 
 /// Writes `diff` as JSON.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write_json(diff: &Diff, out: &mut dyn io::Write) -> io::Result<()> {
     write_document(diff, out)
 }

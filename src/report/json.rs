@@ -17,7 +17,8 @@ const PIECE: usize = 64 << 10;
 /// The same report is the same bytes. Characters that JSON does not escape but a terminal obeys are written as `\u`
 /// escapes: C1 controls, marks that turn the direction of writing. So a document may be shown as it is.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     repeated::rendered_by(in_finding, in_finding, || write_document(report, out))
 }

@@ -20,7 +20,8 @@ struct JsonLine<'r> {
 
 /// Writes the findings of `report`, in order of time. A report without findings gives no line.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let incidents: HashMap<&str, &str> = report
         .incidents

@@ -65,7 +65,8 @@ const FULL: ShortLimits = ShortLimits {
 
 /// Writes `report`.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(report: &Report, options: MarkdownOptions, out: &mut dyn io::Write) -> io::Result<()> {
     let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);

@@ -49,7 +49,8 @@ pub struct CommentedPacket<'p> {
 impl<'w> PcapngWriter<'w> {
     /// Begins a file with a comment on the whole file.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<PcapngWriter<'w>> {
         let mut bytes = Vec::new();
         section_block(&mut bytes, comment);
@@ -59,7 +60,8 @@ impl<'w> PcapngWriter<'w> {
 
     /// Describes an interface and gives its number.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn interface(&mut self, link: u16, name: &str, description: &str) -> io::Result<u32> {
         let mut bytes = Vec::new();
         interface_block(&mut bytes, link, name, description);
@@ -70,7 +72,8 @@ impl<'w> PcapngWriter<'w> {
 
     /// Writes a packet with its comments.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn packet(&mut self, packet: &CommentedPacket<'_>, comments: &[String]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(packet.data.len() + 64);
         packet_block(&mut bytes, packet, None, comments);

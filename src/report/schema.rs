@@ -38,7 +38,8 @@ pub fn schema_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
 
 /// Writes a schema as indented JSON with a newline at the end.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(schema: &Schema, out: &mut dyn io::Write) -> io::Result<()> {
     write_document(schema, out)
 }

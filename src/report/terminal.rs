@@ -176,7 +176,8 @@ impl<'w> TerminalPage<'w> {
 
     /// One line of styled parts, never wrapped.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn line(&mut self, parts: &[(Style, &str)]) -> io::Result<()> {
         // White space at the end of a line is only noise in a ticket.
         let kept = parts.iter().rposition(|(_, text)| !text.trim_end().is_empty()).map_or(0, |last| last + 1);
@@ -188,7 +189,8 @@ impl<'w> TerminalPage<'w> {
 
     /// An empty line.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn blank(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
@@ -196,14 +198,16 @@ impl<'w> TerminalPage<'w> {
     /// A wrapped paragraph. `lead` starts the first line, the others are indented by its width; by less where that would
     /// leave too little of the line.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn prose(&mut self, lead: &str, text: &str) -> io::Result<()> {
         self.styled_prose(PLAIN, lead, PLAIN, text)
     }
 
     /// As [`prose`](TerminalPage::prose), with styles for the lead and the text.
     ///
-    /// # Errors The writer's error.
+    /// # Errors
+    /// The writer's error.
     pub fn styled_prose(
         &mut self,
         lead_style: Style,

@@ -42,7 +42,8 @@ const SETTINGS: usize = 20;
 
 /// Writes `report` as text.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(report: &Report, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
     Text::new(report, TerminalPage::new(out, look)).write()
 }

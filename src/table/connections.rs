@@ -187,7 +187,8 @@ impl Table {
 
     /// Writes the remaining rows, and the end of the table.
     ///
-    /// # Errors A row that could not be written.
+    /// # Errors
+    /// A row that could not be written.
     pub fn finish(mut self) -> Result<(), String> {
         self.hand_on();
         if let Some(failed) = self.failed {

@@ -25,7 +25,8 @@ fn point_of(report: &Report, packet: PacketId) -> Option<String> {
 
 /// Writes the findings of `report` whose connections begin at the packets of `connections`, by the finding's id.
 ///
-/// # Errors A row that could not be written.
+/// # Errors
+/// A row that could not be written.
 pub fn write(
     folder: &TableFolder,
     report: &Report,

@@ -134,3 +134,20 @@ fn a_type_name_means_one_thing() {
         .collect();
     assert!(several.is_empty(), "types with the same name{}", list(&several));
 }
+
+#[test]
+fn a_heading_of_the_documentation_has_a_line_of_its_own() {
+    let is_joined = |line: &&str| {
+        let line = line.trim_start();
+        let text = line.strip_prefix("/// # ").or_else(|| line.strip_prefix("//! # ")).unwrap_or_default();
+        let rest = ["Errors", "Panics", "Safety"].iter().find_map(|heading| text.strip_prefix(heading));
+        rest.is_some_and(|rest| !rest.is_empty())
+    };
+    let joined: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| {
+            text.lines().filter(is_joined).map(move |line| format!("{}: {line}", path.display()))
+        })
+        .collect();
+    assert!(joined.is_empty(), "headings with text behind them\n{}", list(&joined));
+}

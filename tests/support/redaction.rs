@@ -12,7 +12,8 @@ use crate::stacks::Frame;
 
 /// Rewrites a packet and returns its decoded form.
 ///
-/// # Panics If it becomes longer or of another kind. A segment must stay the same segment, an ICMP error an ICMP error,
+/// # Panics
+/// If it becomes longer or of another kind. A segment must stay the same segment, an ICMP error an ICMP error,
 /// and a malformed packet malformed; no other packet may become one of these. `name` identifies the packet.
 pub fn rewritten(rewriter: &mut Rewriter, frame: &Frame, name: impl Display) -> Decoded {
     let (before, segment) = decoded(frame);

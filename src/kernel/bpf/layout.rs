@@ -119,7 +119,8 @@ pub struct Layout {
 impl Layout {
     /// What `btf` says.
     ///
-    /// # Errors The name of a field or tracepoint that this kernel does not have.
+    /// # Errors
+    /// The name of a field or tracepoint that this kernel does not have.
     pub fn of(btf: &Btf) -> Result<Layout, String> {
         let drop_reasons = btf.names_of("skb_drop_reason");
         let no_loss = drop_reasons

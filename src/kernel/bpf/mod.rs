@@ -90,7 +90,8 @@ pub struct Refused {
 
 /// The number of the network namespace of the calling thread.
 ///
-/// # Errors The error of the system.
+/// # Errors
+/// The error of the system.
 pub fn own_namespace() -> io::Result<u32> {
     let file = fs::metadata("/proc/thread-self/ns/net")?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file))

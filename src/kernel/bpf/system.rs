@@ -160,7 +160,8 @@ pub fn load(kind: ProgramKind, name: &str, code: &[u64], function: u32) -> io::R
 
 /// Runs a program at a tracepoint; a tracing program, with an empty name, at its function. It ends with the descriptor.
 ///
-/// # Errors The kernel's error.
+/// # Errors
+/// The kernel's error.
 pub fn attach(tracepoint: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
     let name = CString::new(tracepoint)?;
     let at = if tracepoint.is_empty() { ptr::null() } else { name.as_ptr() };
@@ -188,7 +189,8 @@ pub fn misses(program: &OwnedFd) -> u64 {
 
 /// Runs a program at the entry of a function, by a kprobe of type `kind`. It ends with the descriptor.
 ///
-/// # Errors The kernel's error.
+/// # Errors
+/// The kernel's error.
 pub fn attach_kprobe(kind: u32, function: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
     let name = CString::new(function)?;
     // struct perf_event_attr: type, size, and the function's name where other events have their first number.
@@ -268,7 +270,8 @@ unsafe impl Send for SharedMap {}
 impl SharedMap {
     /// Maps `length` bytes of a map, from `offset` on (a multiple of a page).
     ///
-    /// # Errors The kernel's error.
+    /// # Errors
+    /// The kernel's error.
     pub fn new(map: &OwnedFd, offset: usize, length: usize, access: Access) -> io::Result<SharedMap> {
         let rights = match access {
             Access::Read => libc::PROT_READ,

@@ -64,7 +64,8 @@ struct SharedScreen {
 impl Screen {
     /// Takes the terminal on standard output.
     ///
-    /// # Errors The terminal's error; the terminal is then as it was before.
+    /// # Errors
+    /// The terminal's error; the terminal is then as it was before.
     pub fn open(color: Color) -> io::Result<Screen> {
         terminal::enter()?;
         let shared = Arc::new(SharedScreen::default());
@@ -93,7 +94,8 @@ impl Screen {
 
     /// Gives the terminal back, so that something else can be written on it.
     ///
-    /// # Errors The terminal's error from its time as a screen.
+    /// # Errors
+    /// The terminal's error from its time as a screen.
     pub fn close(mut self) -> io::Result<()> {
         self.end()
     }

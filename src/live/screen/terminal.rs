@@ -20,7 +20,8 @@ static HOOK: Once = Once::new();
 
 /// Makes the terminal on standard output a screen: no echo, no line editing, another buffer than the shell's.
 ///
-/// # Errors The terminal's error; the terminal is then as it was before.
+/// # Errors
+/// The terminal's error; the terminal is then as it was before.
 pub(super) fn enter() -> io::Result<()> {
     HOOK.call_once(|| {
         let before = panic::take_hook();

@@ -57,7 +57,8 @@ const AMOUNTS: [Amount; 7] = [
 
 /// Writes `report` in short.
 ///
-/// # Errors The writer's error.
+/// # Errors
+/// The writer's error.
 pub fn write(
     report: &Report,
     look: Look,
