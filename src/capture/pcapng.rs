@@ -258,7 +258,7 @@ impl Pcapng {
     }
 
     /// Indexes the whole blocks at the start of `data`, which begins at a block and lies at `base` in the file. Returns
-    /// the bytes they take, and what follows them.
+    /// the bytes they take, and the [`NextRecord`].
     pub(super) fn index(
         &mut self,
         data: &[u8],
